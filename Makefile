@@ -1,0 +1,49 @@
+# Two commands for a fresh clone: `make run` and `make test`. Both need python3 (>= 3.11, with venv) and make, nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test lint unit test-container serve lock clean
+
+run: $(VENV)/.run
+	$(BIN)/gauntlet run $(ARGS)
+
+serve: $(VENV)/.run
+	$(BIN)/gauntlet-service $(ARGS)
+
+test: lint unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not container" $(ARGS)
+
+test-container: $(VENV)/.dev
+	$(BIN)/python -m pytest -m container $(ARGS)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) --require-hashes -r requirements/run.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	$(PIP) --require-hashes -r requirements/dev.txt
+	touch $@
+
+# Pins for every supported Python at once; made without naming an index.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
+	  --group build -o requirements/run.txt pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
+	  --group build --group test -c requirements/run.txt -o requirements/dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist

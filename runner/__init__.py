@@ -1,0 +1,1 @@
+"""The client that drives Claude episodes against a grading service and aggregates the results."""

@@ -1,0 +1,1 @@
+"""The grading microservice: task, sandbox, grading and the HTTP that serves them."""

@@ -1,0 +1,11 @@
+"""Judges submissions: which inputs they get, what must hold of the answers, what that is worth.
+
+`Grader` is the whole interface. Cases, checks, scan and score are pure functions over plain data; only the grader
+drives processes, through the `Executor` protocol.
+"""
+
+from service.grading.executor import CodeProcess, Executor, ProcessOutcome
+from service.grading.grader import Grader
+from service.grading.score import GRADER_VERSION, Grade, Row
+
+__all__ = ["GRADER_VERSION", "CodeProcess", "Executor", "Grade", "Grader", "ProcessOutcome", "Row"]

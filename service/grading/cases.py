@@ -1,0 +1,84 @@
+"""The inputs of the classic suite: deterministic, public, the same for everyone."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Case", "classic_cases", "valid_reading"]
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Batches that one process is given, and the row they decide.
+
+    Attributes:
+        id: name of the case.
+        row: the rubric row whose check judges the answers.
+        batches: the events of each call, in order; the state is handed on between them.
+        state: what the first call is given.
+        expected: readings that must survive (``tier1``).
+    """
+
+    id: str
+    row: str
+    batches: tuple[list[Event], ...]
+    state: dict[str, Any]
+    expected: tuple[float, ...] = ()
+
+
+def classic_cases() -> tuple[Case, ...]:
+    """Fresh copies of the five cases."""
+    return (
+        Case("dirty", "tier1", (_dirty(),), _first_state(), expected=(5.4, 7.2)),
+        Case("flat", "tier2_flat", ([_event(ts, 9.0, "core") for ts in range(6)],), _first_state()),
+        Case("heavy_tail", "tier2_heavy_tail", (_heavy_tail(),), _first_state()),
+        Case("flood", "tier3", tuple(_flood() for _ in range(12)), _busy_state()),
+        Case("sanity", "validity", ([_event(ts, float(ts), "test") for ts in range(5)],), _first_state()),
+    )
+
+
+def valid_reading(reading: Any) -> float | None:
+    """The number that a reading stands for by the data contract, None when it is corrupt."""
+    if type(reading) not in (int, float, str):
+        return None
+    try:
+        number = float(reading)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < float("inf") else None
+
+
+def _event(ts: float, reading: Any, tag: str) -> Event:
+    return {"ts": ts, "reading": reading, "tag": tag}
+
+
+def _first_state() -> dict[str, Any]:
+    return {"seen": 0, "limit": 200, "buffer": deque(maxlen=240), "z_cutoff": 3}
+
+
+def _busy_state() -> dict[str, Any]:
+    held = [_event(ts - 150, float(ts % 7), "stream") for ts in range(150)]
+    return {"seen": 190, "limit": 200, "buffer": deque(held, maxlen=260), "z_cutoff": 3}
+
+
+def _dirty() -> list[Event]:
+    return [
+        _event(3, " NaN", "sensor"),
+        _event(4, "7.2", "healthy"),
+        _event(1, None, "sensor"),
+        _event(5, "bad", "sensor"),
+        _event(2, "5.4", "healthy"),
+    ]
+
+
+def _heavy_tail() -> list[Event]:
+    core = [_event(ts, 10 + ts / 10, "core") for ts in range(6)]
+    spikes = [_event(ts, 1000.0, "spike") for ts in (100, 101)]
+    minority = [_event(ts, 9.5, "minority") for ts in (200, 201)]
+    return [*core, *spikes, *minority]
+
+
+def _flood() -> list[Event]:
+    return [_event(ts, ts % 7, "stream") for ts in range(60)]

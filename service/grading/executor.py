@@ -1,0 +1,55 @@
+"""What the grader needs of a sandbox."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+__all__ = ["CodeProcess", "Executor", "ProcessOutcome"]
+
+
+class ProcessOutcome(Protocol):
+    """What came of one message to the submission's process: exact builtin types, whatever the submission did."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it answered."""
+
+    @property
+    def error(self) -> str:
+        """Why it did not, for the author of the code."""
+
+    @property
+    def summary(self) -> str:
+        """The same in one line."""
+
+    @property
+    def defined(self) -> bool:
+        """After loading: whether the entry point is there and callable."""
+
+    @property
+    def returned(self) -> Any:
+        """After a call: what it returned."""
+
+    @property
+    def given_state(self) -> Any:
+        """After a call: the state that was passed in, as the call left it behind."""
+
+
+class CodeProcess(Protocol):
+    """A fresh process that has run nobody else's code."""
+
+    async def load(self, code: str, entry_point: str) -> ProcessOutcome:
+        """Runs the submission's source."""
+
+    async def call(self, events: Sequence[Any], state: Any) -> ProcessOutcome:
+        """Calls the entry point."""
+
+    async def call_again(self, events: Sequence[Any]) -> ProcessOutcome:
+        """Calls it with the very state that its last call returned."""
+
+
+class Executor(Protocol):
+    """Gives processes, one for each case; raises where it cannot, and then there is no grade."""
+
+    def process(self) -> AbstractAsyncContextManager[CodeProcess]:
+        """A process that is gone when the block is left."""

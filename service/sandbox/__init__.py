@@ -1,0 +1,9 @@
+"""Runs untrusted Python, each piece in a process of its own that is locked down before it and gone after it.
+
+`Sandbox` is the whole interface: `Sandbox.start`, `Sandbox.execute`, `Sandbox.process`, `Sandbox.stop`.
+"""
+
+from service.sandbox.outcome import Execution, Outcome, Status
+from service.sandbox.supervisor import Report, Sandbox, SandboxConfig, SandboxProcess
+
+__all__ = ["Execution", "Outcome", "Report", "Sandbox", "SandboxConfig", "SandboxProcess", "Status"]

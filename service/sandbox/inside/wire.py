@@ -1,0 +1,202 @@
+"""The codec between supervisor and child: JSON text with marks for what JSON lacks, in length-prefixed frames.
+
+Plain JSON values stand for themselves. Everything else is an object with the reserved key ``"$"``:
+
+=========  ==========================================  =====================================
+mark       members                                     decodes to
+=========  ==========================================  =====================================
+tuple      ``v``: items                                ``tuple``
+deque      ``v``: items, ``maxlen``: int or null       ``collections.deque``
+dict       ``v``: ``[key, value]`` pairs               ``dict`` whose keys are not all plain strings
+opaque     ``type``: str                               `Opaque`, which no check accepts
+=========  ==========================================  =====================================
+
+`encode` runs beside hostile code and is only a convenience for honest code: a child may send any bytes. All
+trust rests on `decode`, which builds exact builtin types and refuses whatever `encode` would not have written.
+"""
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["NONCE_BYTES", "Opaque", "TooLargeError", "WireError", "decode", "encode", "frame"]
+
+NONCE_BYTES = 16
+MAX_DEPTH = 64
+MAX_INT_BITS = 1024  # the range of a float: a larger integer is no finite reading for any check
+
+_MARK = "$"
+_LEAVES = frozenset({str, float, bool, type(None)})
+_dumps = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
+
+
+class WireError(ValueError):
+    """The bytes are not what `encode` writes."""
+
+
+class TooLargeError(ValueError):
+    """The value does not fit the limit of bytes or nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Stands for a value that cannot be sent as plain data; equal to no reading, row, state or telemetry.
+
+    Attributes:
+        type_name: name of the value's type, or why it was not sent.
+    """
+
+    type_name: str
+
+
+def frame(payload: bytes) -> bytes:
+    """Prefixes a payload with its length, four bytes, big-endian."""
+    return len(payload).to_bytes(4, "big") + payload
+
+
+def encode(value: Any, *, max_bytes: int) -> bytes:
+    """Writes a value as text, reading subclasses of the builtin types by their base's own methods.
+
+    Args:
+        value: anything; what is not plain data becomes an `Opaque` mark, as do cycles and nesting beyond 64.
+        max_bytes: limit on the encoded size; also bounds the number of nodes visited.
+
+    Raises:
+        TooLargeError: the value does not fit.
+    """
+    text = _dumps(_Plain(max_nodes=max_bytes // 2).convert(value, 0))
+    if len(text) > max_bytes:
+        raise TooLargeError(f"{len(text)} bytes encoded, {max_bytes} allowed")
+    return text.encode("ascii")
+
+
+class _Plain:
+    """One walk from a Python value to what the JSON encoder takes as it is."""
+
+    def __init__(self, *, max_nodes: int) -> None:
+        self._nodes_left = max_nodes
+        self._open: set[int] = set()  # containers on the path from the root: finding one again is a cycle
+
+    def convert(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind in _LEAVES:
+            return value
+        if issubclass(kind, (dict, list, tuple, deque)):
+            return self._container(value, kind, depth)
+        return _scalar(value, kind)
+
+    def _container(self, value: Any, kind: type, depth: int) -> Any:
+        if depth >= MAX_DEPTH or id(value) in self._open:
+            return _opaque("nested too deeply" if depth >= MAX_DEPTH else "cycle")
+        self._open.add(id(value))
+        try:
+            if issubclass(kind, dict):
+                return self._dict(value, depth + 1)
+            if issubclass(kind, list):
+                return self._items(list.__iter__(value), depth + 1)
+            if issubclass(kind, tuple):
+                return {_MARK: "tuple", "v": self._items(tuple.__iter__(value), depth + 1)}
+            items = self._items(deque.__iter__(value), depth + 1)
+            return {_MARK: "deque", "maxlen": deque.maxlen.__get__(value), "v": items}
+        finally:
+            self._open.discard(id(value))
+
+    def _items(self, items: Any, depth: int) -> list[Any]:
+        out = []
+        for item in items:
+            self._count()
+            out.append(item if type(item) in _LEAVES else self.convert(item, depth))
+        return out
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+        out = {}
+        for key, item in dict.items(value):
+            self._count()
+            if type(key) is not str or key == _MARK:
+                return self._pairs(value, depth)
+            out[key] = item if type(item) in _LEAVES else self.convert(item, depth)
+        return out
+
+    def _pairs(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+        pairs = []
+        for key, item in dict.items(value):
+            self._count()
+            pairs.append([self.convert(key, depth), self.convert(item, depth)])
+        return {_MARK: "dict", "v": pairs}
+
+    def _count(self) -> None:
+        self._nodes_left -= 1
+        if self._nodes_left < 0:
+            raise TooLargeError("too many values")
+
+
+def _scalar(value: Any, kind: type) -> Any:
+    if kind is Opaque:
+        return _opaque(value.type_name)
+    if issubclass(kind, int):
+        number = value if kind is int else int.__int__(value)
+        return number if number.bit_length() <= MAX_INT_BITS else _opaque(f"int of {number.bit_length()} bits")
+    if issubclass(kind, float):
+        return float.__float__(value)
+    if issubclass(kind, str):
+        return str.__str__(value)
+    return _opaque(str.__str__(type.__dict__["__name__"].__get__(kind)))
+
+
+def _opaque(type_name: str) -> dict[str, str]:
+    return {_MARK: "opaque", "type": type_name[:200]}
+
+
+def decode(payload: bytes) -> Any:
+    """Reads a payload into exact builtin types and `Opaque`, or refuses it.
+
+    Args:
+        payload: at most the caller's limit of bytes; time and memory grow with its length only.
+
+    Raises:
+        WireError: not what `encode` writes (malformed, forged marks, duplicate keys, too deep, too long numbers).
+    """
+    try:
+        return _decoder.decode(payload.decode("ascii"))
+    except WireError:
+        raise
+    except RecursionError:
+        raise WireError("nested too deeply") from None
+    except (ValueError, TypeError) as error:
+        raise WireError(f"malformed: {type(error).__name__}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    plain = dict(pairs)
+    if len(plain) != len(pairs):
+        raise WireError("duplicate key")
+    return _marked(plain) if _MARK in plain else plain
+
+
+def _marked(members: dict[str, Any]) -> Any:
+    match members:
+        case {"$": "tuple", "v": list(items), **rest} if not rest:
+            return tuple(items)
+        case {"$": "deque", "v": list(items), "maxlen": None, **rest} if not rest:
+            return deque(items)
+        case {"$": "deque", "v": list(items), "maxlen": int(maxlen), **rest} if not rest and maxlen >= len(items):
+            return deque(items, maxlen)
+        case {"$": "dict", "v": list(pairs), **rest} if not rest:
+            return _dict_of(pairs)
+        case {"$": "opaque", "type": str(name), **rest} if not rest:
+            return Opaque(name)
+    raise WireError("unknown mark")
+
+
+def _dict_of(pairs: list[Any]) -> dict[Any, Any]:
+    out = {}
+    for pair in pairs:
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) not in _KEYS:
+            raise WireError("malformed pair")
+        out[pair[0]] = pair[1]
+    return out
+
+
+_KEYS = frozenset({str, int, float, bool, type(None), tuple, Opaque})
+_decoder = json.JSONDecoder(object_pairs_hook=_object)

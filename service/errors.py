@@ -1,9 +1,9 @@
 """What goes wrong on the service's side. A submission's failure is never one of these: it is data.
 
-    GauntletError
-    ├── StartError          the service cannot start: a setting is wrong, a sandbox layer is missing
-    ├── OverloadedError     the queue is full, or the service is draining; answered 503 with Retry-After
-    └── SandboxError        a sandbox process could not be had, or died before the code was delivered; answered 500
+GauntletError
+├── StartError          the service cannot start: a setting is wrong, a sandbox layer is missing
+├── OverloadedError     the queue is full, or the service is draining; answered 503 with Retry-After
+└── SandboxError        a sandbox process could not be had, or died before the code was delivered; answered 500
 """
 
 __all__ = ["GauntletError", "OverloadedError", "SandboxError", "StartError"]

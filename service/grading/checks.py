@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from service.grading.cases import Case, valid_reading
@@ -78,7 +79,7 @@ def _check_tier1(case: Case, events: Sequence[Any], answer: Answer) -> None:
     if lost:
         raise BrokenError(f"the valid reading {lost[0]!r} is not in clean")
     stamps = [_timestamp(row, index) for index, (_, row) in enumerate(rows)]
-    if any(later < earlier for earlier, later in zip(stamps, stamps[1:], strict=False)):
+    if any(later < earlier for earlier, later in pairwise(stamps)):
         raise BrokenError("clean is not in ts order")
 
 
@@ -154,7 +155,7 @@ def _result(answer: Answer) -> dict[Any, Any]:
 def _rows(answer: Answer) -> list[tuple[float, dict[Any, Any]]]:
     """The rows of `clean`, each with its reading as a number."""
     clean = _result(answer).get("clean")
-    if type(clean) not in (list, tuple):
+    if not (type(clean) is list or type(clean) is tuple):
         raise BrokenError(f"clean is {_shown(clean)}, not a list")
     rows = []
     for index, row in enumerate(clean):
@@ -190,7 +191,7 @@ def _state(result: dict[Any, Any]) -> dict[Any, Any]:
 
 def _buffer_length(state: Any) -> int | None:
     buffer = state.get("buffer") if type(state) is dict else None
-    return len(buffer) if type(buffer) in (list, deque) else None
+    return len(buffer) if type(buffer) is list or type(buffer) is deque else None
 
 
 def _grown(now: Any, before: int) -> int:

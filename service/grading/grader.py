@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.errors import GauntletError
 from service.grading.cases import Case, classic_cases
 from service.grading.checks import Answer, BrokenError, check_row, check_spread
 from service.grading.executor import CodeProcess, Executor, ProcessOutcome
@@ -37,12 +38,17 @@ class Grader:
             code: its whole source.
 
         Returns:
-            A grade, whatever the submission did. What the executor raises is no grade at all.
+            A grade, whatever the submission did.
+
+        Raises:
+            GauntletError: the executor's own fault: there is no grade then.
         """
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._run(case, code)) for case in classic_cases()]
-        runs = [task.result() for task in tasks]
-        return _judged(code, runs)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._run(case, code)) for case in classic_cases()]
+        except* GauntletError as faults:
+            raise faults.exceptions[0] from None
+        return _judged(code, [task.result() for task in tasks])
 
     async def _run(self, case: Case, code: str) -> _CaseRun:
         async with self._executor.process() as process:
@@ -80,7 +86,9 @@ def _judged(code: str, runs: Sequence[_CaseRun]) -> Grade:
     words = guardrail_words(code)
     if len(words) < WORDS_NEEDED:
         found = ", ".join(words) or "none"
-        broken["guardrails"] = f"{WORDS_NEEDED} of {', '.join(GUARDRAIL_WORDS)} are needed in the source; found: {found}"
+        broken["guardrails"] = (
+            f"{WORDS_NEEDED} of {', '.join(GUARDRAIL_WORDS)} are needed in the source; found: {found}"
+        )
     return score_rows(rows_of(broken))
 
 

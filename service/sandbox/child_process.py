@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.sandbox.inside import wire
-from service.sandbox.inside.child import READY
+from service.sandbox.inside.protocol import READY
 
 __all__ = ["ChannelClosedError", "ChildProcess", "ForgedAnswerError", "OutputFloodError"]
 

@@ -66,7 +66,7 @@ class Outcome:
         """The failure in one line: the exception and its message, and where."""
         text = self.error.rstrip().rpartition("\n")[2][:300]
         where = f" (line {self.line})" if self.line and f"line {self.line}" not in text else ""
-        return f"{self.status}: {text}{where}"
+        return f"{text}{where}" if self.status is Status.ERROR else f"{self.status}: {text}{where}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """The trusted side of the sandbox: it owns slots, deadlines and the verdict on how a process ended."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from service.errors import SandboxError, StartError
@@ -17,7 +19,7 @@ from service.sandbox.child_process import (
 )
 from service.sandbox.inside import lockdown, wire
 from service.sandbox.inside.probes import PROBES
-from service.sandbox.inside.zygote import Config
+from service.sandbox.inside.protocol import Config
 from service.sandbox.outcome import Execution, Exit, Outcome, Status, printable
 from service.sandbox.zygote_process import Spawned, ZygoteProcess
 
@@ -105,8 +107,8 @@ class Sandbox:
         if refused:
             await self.stop()
             raise StartError(
-                f"sandbox layers not in force: {'; '.join(refused)}. Run on a kernel and in a container that allow them,"
-                " or name them in GAUNTLET_SANDBOX_ALLOW_WEAKER to go without"
+                f"sandbox layers not in force: {'; '.join(refused)}. Use a kernel and a container that allow them, or"
+                " name them in GAUNTLET_SANDBOX_ALLOW_WEAKER to go without"
             )
         self._layers = frozenset(wanted) - missing.keys()
         abi = zygote.landlock_abi if "landlock" in self._layers else 0
@@ -358,10 +360,8 @@ def _memory_full(exit_: Exit, config: SandboxConfig) -> bool:
 def _peak_memory_bytes(pid: int) -> int:
     """Most address space that a living process has had, 0 when it is gone."""
     try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("VmPeak:"):
-                    return int(line.split()[1]) * 1024
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
-        pass
-    return 0
+        return 0
+    peak = re.search(r"^VmPeak:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(peak[1]) * 1024 if peak else 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import SandboxError, StartError
-from service.sandbox.inside.zygote import Config
+from service.sandbox.inside.protocol import Config
 from service.sandbox.outcome import Exit
 
 __all__ = ["Spawned", "ZygoteProcess"]
@@ -122,7 +122,7 @@ class ZygoteProcess:
 
     async def outlive_children(self) -> None:
         """Waits until a zygote that was killed is reaped, and its children have ended, by themselves or by `kill`."""
-        while self._process.poll() is None or self.alive:
+        while self._process.poll() is None or self.alive:  # noqa: ASYNC110 - poll() does not wait
             await asyncio.sleep(_ORPHAN_POLL_S)
         if self._orphans:
             await asyncio.wait(self._orphans)
@@ -197,7 +197,7 @@ class ZygoteProcess:
             try:
                 found, status, usage = os.wait4(pid, os.WNOHANG)
             except ChildProcessError:
-                if self._process.poll() is not None:  # reaped by the zygote, which died before it could say so
+                if self._process.returncode is not None:
                     exited.set_result(Exit(0, 0.0, 0))
             else:
                 if found:
@@ -212,7 +212,7 @@ def _start_interpreter(control: int) -> subprocess.Popen[bytes]:
     # -I would ignore PYTHONHASHSEED; with this environment, -P -s -S isolate as much.
     flags = ["-P", "-s", "-S", "-B"]
     folder = str(Path(__file__).resolve().parent)
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, *flags, "-c", _BOOTSTRAP, folder, str(control)],
         env={"PYTHONHASHSEED": "0"},
         stdin=subprocess.DEVNULL,
@@ -220,4 +220,3 @@ def _start_interpreter(control: int) -> subprocess.Popen[bytes]:
         pass_fds=[control],
         start_new_session=True,
     )
-

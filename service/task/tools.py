@@ -14,17 +14,18 @@ class ToolFormat(StrEnum):
     MCP = "mcp"
 
 
-_TOOLS: tuple[tuple[str, str, str, str], ...] = (
+_TOOLS = (
     (
         "python_expression",
-        "Runs Python in a fresh sandboxed process, with `math` and `statistics` (also as `stats`) imported. Answers what"
-        " was printed, the value of a last bare expression, and a short traceback on error. Nothing is kept between calls.",
+        """Runs Python in a fresh sandboxed process, with `math` and `statistics` (also as `stats`) imported. \
+Answers what was printed, the value of a last bare expression, and a short traceback on error. Nothing is kept \
+between calls.""",
         "expression",
         "Python source: statements, and if you like a last bare expression whose value is answered.",
     ),
     (
         "submit_code",
-        "Hands in the whole replacement source of `process_batch(events, state)`, ends the episode and has it graded.",
+        "Hands in the whole replacement source of `process_batch(events, state)`; ends the episode and has it graded.",
         "code",
         "Complete Python source that defines process_batch, without a Markdown fence.",
     ),

@@ -23,11 +23,10 @@ import threading
 from typing import Any
 
 from . import probes, running, wire
+from .protocol import CHANNEL
 
-__all__ = ["CHANNEL", "READY", "serve"]
+__all__ = ["reset_signals", "serve"]
 
-CHANNEL = 3
-READY = wire.frame(b"ready")
 _RESERVE_BYTES = 2 << 20
 
 
@@ -94,8 +93,8 @@ class _Session:
 
     def _finish(self) -> None:
         """Ends the code as the end of a process would: threads, exit handlers, finalizers, buffers."""
-        threading._shutdown()
-        atexit._run_exitfuncs()
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit._run_exitfuncs()  # noqa: SLF001
         self._scope.clear()
         gc.collect()
         for stream in (_stdout, _stderr):

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 
 from . import seccomp
 
-__all__ = ["LAYERS", "Limits", "Lockdown", "LockdownError", "landlock_abi", "mapped_bytes", "become_subreaper", "runs_as_root", "set_dumpable"]
+__all__ = [
+    "LAYERS",
+    "Limits",
+    "Lockdown",
+    "LockdownError",
+    "become_subreaper",
+    "landlock_abi",
+    "mapped_bytes",
+    "runs_as_root",
+    "set_dumpable",
+]
 
 LAYERS = ("uid", "rlimits", "landlock", "seccomp")
 

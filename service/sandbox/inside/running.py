@@ -58,9 +58,13 @@ def evaluate(source: str, scope: dict[str, Any]) -> Any:
         Failure: it does not parse, or raised.
     """
     tree = _parsed(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body[-1] if tree.body else None
+    if not isinstance(last, ast.Expr):
+        _run(_compiled(tree), scope)
+        return None
+    del tree.body[-1]
     _run(_compiled(tree), scope)
-    return None if last is None else _run(_compiled(ast.Expression(last.value)), scope)
+    return _run(_compiled(ast.Expression(last.value)), scope)
 
 
 def _parsed(source: str) -> ast.Module:

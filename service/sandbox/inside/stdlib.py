@@ -5,6 +5,7 @@ about 12 MB that no fork copies. Extension modules cannot be loaded without open
 may want are imported before the first fork, and stay.
 """
 
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
@@ -34,8 +35,8 @@ class _Entry:
     package: bool
 
 
-class MemoryStdlib:
-    """A finder and loader (`importlib.abc.MetaPathFinder`, `Loader`) of pure-Python modules of the library."""
+class MemoryStdlib(importlib.abc.Loader):
+    """A finder and loader of pure-Python modules of the library."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -69,7 +70,9 @@ class MemoryStdlib:
         data = self._image[entry.offset : entry.offset + entry.length]
         code = marshal.loads(data) if entry.compiled else compile(data, f"<{name}>", "exec", dont_inherit=True)
         if not isinstance(code, CodeType):
-            raise ImportError(f"damaged bytecode of {name}")
+            raise ImportError(  # noqa: TRY004
+                f"damaged bytecode of {name}"
+            )
         return code
 
 

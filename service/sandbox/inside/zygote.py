@@ -27,39 +27,23 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from . import child, lockdown, running, stdlib
+from .protocol import CHANNEL, READY, Config
 
 __all__ = ["PRELOADED", "main"]
 
 # What submissions import, and every extension module that an honest one may want: children can load no file.
 PRELOADED = (
-    "abc array ast base64 bisect calendar cmath collections collections.abc contextlib contextvars copy csv dataclasses datetime "
-    "decimal enum fractions functools hashlib heapq inspect io itertools json logging math mmap numbers operator "
-    "pickle pprint queue random re resource secrets select signal socket statistics string struct subprocess textwrap "
-    "threading time traceback types typing unicodedata uuid warnings weakref zlib zoneinfo"
-).split()
+    "abc", "array", "ast", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc", "contextlib",
+    "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib",
+    "heapq", "inspect", "io", "itertools", "json", "logging", "math", "mmap", "numbers", "operator", "pickle",
+    "pprint", "queue", "random", "re", "resource", "secrets", "select", "signal", "socket", "statistics", "string",
+    "struct", "subprocess", "textwrap", "threading", "time", "traceback", "types", "typing", "unicodedata", "uuid",
+    "warnings", "weakref", "zlib", "zoneinfo",
+)  # fmt: skip
 
 _WARM_UP = "import statistics\n[statistics.median([1.0, 2.0]), f'{1.5:.2f}', sorted({3: 4}.items())]"
 _MAX_MESSAGE_BYTES = 1 << 16
 _STARTUP_FAILED = 70
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What the supervisor asks of a zygote.
-
-    Attributes:
-        limits: keyword arguments of `lockdown.Limits`.
-        uid: user of the children, where the layer "uid" is applied.
-        landlock_abi: ABI to build rulesets for; 0 for the kernel's own.
-        max_result_chars: longest repr of an expression's value that is sent whole.
-        max_answer_bytes: largest answer.
-    """
-
-    limits: dict[str, int]
-    uid: int
-    landlock_abi: int
-    max_result_chars: int
-    max_answer_bytes: int
 
 
 @dataclass
@@ -73,6 +57,7 @@ class _Zygote:
     children: set[int] = field(default_factory=set)
 
     def run(self) -> NoReturn:
+        self._send({"op": "started", "landlock_abi": self.abi, "mapped_bytes": self.mapped_bytes})
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         poll.register(self.wakeup, select.POLLIN)
@@ -122,11 +107,11 @@ class _Zygote:
     def _become_child(self, prepared: lockdown.Lockdown, channel: int, stdout: int, stderr: int) -> NoReturn:
         code = _STARTUP_FAILED
         try:
-            for descriptor, number in ((stdout, 1), (stderr, 2), (channel, child.CHANNEL)):
+            for descriptor, number in ((stdout, 1), (stderr, 2), (channel, CHANNEL)):
                 os.dup2(descriptor, number)
             child.reset_signals()
-            prepared.apply(first_free_descriptor=child.CHANNEL + 1)
-            os.write(child.CHANNEL, child.READY)
+            prepared.apply(first_free_descriptor=CHANNEL + 1)
+            os.write(CHANNEL, READY)
             child.serve(self.config.max_result_chars, self.config.max_answer_bytes)
             code = 0
         except OSError as error:
@@ -142,9 +127,7 @@ class _Zygote:
                 return
             self.children.discard(pid)
             cpu_ms = (usage.ru_utime + usage.ru_stime) * 1000
-            self._send(
-                {"op": "exited", "pid": pid, "status": status, "cpu_ms": cpu_ms, "max_rss_kb": usage.ru_maxrss}
-            )
+            self._send({"op": "exited", "pid": pid, "status": status, "cpu_ms": cpu_ms, "max_rss_kb": usage.ru_maxrss})
 
     def _send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
         try:
@@ -166,16 +149,15 @@ def main(control_descriptor: int) -> NoReturn:
     Args:
         control_descriptor: number of the inherited end of the control socket.
     """
-    os.dup2(control_descriptor, child.CHANNEL, inheritable=False)
+    os.dup2(control_descriptor, CHANNEL, inheritable=False)
     os.close(control_descriptor)
-    control = socket.socket(fileno=child.CHANNEL)
+    control = socket.socket(fileno=CHANNEL)
     config = Config(**json.loads(control.recv(_MAX_MESSAGE_BYTES)))
     _prepare_process()
     _warm_up()
     kernel_abi = lockdown.landlock_abi()
     abi = min(kernel_abi, config.landlock_abi or kernel_abi)
     zygote = _Zygote(control, config, abi, lockdown.mapped_bytes(), _wake_on_exit())
-    zygote._send({"op": "started", "landlock_abi": zygote.abi, "mapped_bytes": zygote.mapped_bytes})
     zygote.run()
 
 
@@ -196,7 +178,9 @@ def _warm_up() -> None:
         del sys.modules[name]
     sys.argv[:] = [""]
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        stream.reconfigure(  # type: ignore[union-attr]
+            encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
     running.evaluate(_WARM_UP, running.main_module())
     linecache.clearcache()
     gc.collect()

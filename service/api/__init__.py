@@ -1,0 +1,1 @@
+"""The HTTP that people and programs speak to: native endpoints, health, and how errors read."""

@@ -1,0 +1,155 @@
+"""How errors read: RFC 9457 problem documents, from which nothing of the service's inside leaks."""
+
+import http
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.models import Problem, ProblemField
+from service.errors import OverloadedError, SandboxError
+
+__all__ = ["BodyLimit", "documented", "install"]
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger("gauntlet.service")
+
+
+def install(app: FastAPI) -> None:
+    """Has every error of an app answered as a problem document."""
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(OverloadedError)(_overloaded)
+    app.exception_handler(SandboxError)(_sandbox)
+    app.exception_handler(Exception)(_unexpected)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of an endpoint, for its OpenAPI entry."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": _DESCRIPTIONS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110; older Pythons have older phrases
+_DESCRIPTIONS = {
+    400: "The body is not JSON.",
+    413: "The body is larger than the service reads.",
+    422: "The request does not fit its schema; `errors` names each field.",
+    500: "The service's own fault; no score is given.",
+    503: "No capacity now; `Retry-After` says when to ask again.",
+}
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[ProblemField] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A problem document as a response."""
+    body = Problem(
+        type="about:blank",
+        title=_TITLES.get(status) or http.HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        errors=list(errors) if errors is not None else None,
+    )
+    return JSONResponse(body.model_dump(exclude_none=True), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+async def _http(_: Request, error: HTTPException) -> JSONResponse:
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    if any(item["type"] == "json_invalid" for item in error.errors()):
+        return problem(400, "The body is not valid JSON.")
+    fields = [ProblemField(field=_field(item["loc"]), message=item["msg"]) for item in error.errors()]
+    detail = "; ".join(f"{field.field}: {field.message}" for field in fields[:5])
+    return problem(422, detail, errors=fields)
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """Where in the request: without FastAPI's ``body``, ``query``, … unless there is nothing else."""
+    text = ".".join(str(part) for part in location[1:] or location)
+    return text.encode("utf-8", "backslashreplace").decode()[:200]
+
+
+async def _overloaded(_: Request, error: OverloadedError) -> JSONResponse:
+    return problem(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
+
+
+async def _sandbox(_: Request, error: SandboxError) -> JSONResponse:
+    _log.error("sandbox fault: %s", error)
+    return problem(500, "The sandbox failed, which is the service's own fault: no score is given. Try again.")
+
+
+async def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    _log.error("unexpected error", exc_info=error)
+    return problem(500, "An unexpected fault of the service. No score is given.")
+
+
+class BodyLimit:
+    """ASGI middleware: a body over the limit is refused before it is read whole.
+
+    FastAPI's own `max_body_size` answers in plain text where the length was announced, not with a problem document.
+    """
+
+    def __init__(self, app: ASGIApp, *, code_bytes: int) -> None:
+        """Sets the limit.
+
+        Args:
+            app: what it stands before.
+            code_bytes: largest source; a body may have twice that, for what JSON escapes.
+        """
+        self._app = app
+        self._code_bytes = code_bytes
+        self._limit = 2 * code_bytes + 1024
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Reads a request's body up to the limit and hands it on, or answers 413."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _announced_length(scope) > self._limit:
+            await self._refuse(scope, receive, send)
+            return
+        messages: list[Message] = []
+        size = 0
+        while True:
+            message = await receive()
+            messages.append(message)
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                await self._refuse(scope, receive, send)
+                return
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                break
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = (
+            f"The body is larger than {self._limit} bytes; `code` and `expression` may have at most"
+            f" {self._code_bytes} bytes."
+        )
+        await problem(413, detail, headers={"Connection": "close"})(scope, receive, send)
+
+
+def _announced_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:18])
+    return 0

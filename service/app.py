@@ -1,0 +1,81 @@
+"""Wires the service together: the one place where its parts meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from service.api.admission import Admission
+from service.api.health import health_routes
+from service.api.native import native_routes
+from service.api.problems import BodyLimit, install
+from service.errors import StartError
+from service.grading import Grader
+from service.sandbox import Report, Sandbox, SandboxConfig
+from service.settings import Settings
+
+__all__ = ["Condition", "create_app"]
+
+_DESCRIPTION = """\
+An LLM agent gets a fragile streaming-sensor pipeline and hands in a hardened `process_batch(events, state)`.
+`GET /task` is what it is asked, `POST /execute` lets it try things out, `POST /grade` judges what it hands in."""
+
+
+@dataclass
+class Condition:
+    """How the start went; see `service.api.health.Condition`."""
+
+    report: Report | None = None
+    fault: str | None = None
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Makes the application; its lifespan starts the sandbox and ends it.
+
+    An app whose sandbox could not be started answers nothing but that: `app.state.condition.fault` says why,
+    ``/ready`` is 503 and no code runs.
+    """
+    sandbox = Sandbox(_sandbox_config(settings))
+    admission = Admission(settings.queue)
+    condition = Condition()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            condition.report = await sandbox.start()
+        except StartError as error:
+            condition.fault = str(error)
+        try:
+            yield
+        finally:
+            admission.draining = True
+            await sandbox.stop()
+
+    app = FastAPI(
+        title="Resilience Gauntlet",
+        version=version("resilience-gauntlet"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+    )
+    app.state.condition = condition
+    app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024)
+    install(app)
+    app.include_router(native_routes(settings, sandbox, Grader(sandbox), admission))
+    app.include_router(health_routes(app.version, condition, sandbox, admission))
+    return app
+
+
+def _sandbox_config(settings: Settings) -> SandboxConfig:
+    return SandboxConfig(
+        wall_time_s=settings.wall_time_s,
+        cpu_time_s=settings.cpu_time_s,
+        memory_bytes=settings.memory_mib << 20,
+        stdout_bytes=settings.stdout_kib << 10,
+        answer_bytes=settings.answer_kib << 10,
+        open_files=settings.open_files,
+        concurrency=settings.concurrency,
+        uid=settings.sandbox_uid,
+        allow_weaker=settings.sandbox_allow_weaker,
+    )

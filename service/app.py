@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from service.api.admission import Admission
 from service.api.health import health_routes
 from service.api.native import native_routes
+from service.api.openapi import complete
 from service.api.problems import BodyLimit, install
 from service.errors import StartError
 from service.grading import Grader
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     install(app)
     app.include_router(native_routes(settings, sandbox, Grader(sandbox), admission))
     app.include_router(health_routes(app.version, condition, sandbox, admission))
+    complete(app, settings)
     return app
 
 

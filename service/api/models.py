@@ -50,7 +50,7 @@ def _documented(*examples: Any) -> ConfigDict:
 class ExecuteRequest(BaseModel):
     """Python to run in a sandboxed process of its own."""
 
-    model_config = _documented({"expression": "print('probing')\nstats.median([5.4, 7.2])", "timeout_s": 2.0})
+    model_config = _documented({"expression": "print('probing')\nstats.median([5.0, 8.0])", "timeout_s": 2.0})
 
     expression: Source = Field(description="Python source; the value of a last bare expression is answered")
     timeout_s: float | None = Field(
@@ -66,7 +66,7 @@ class ExecuteResponse(BaseModel):
             "status": "ok",
             "stdout": "probing\n",
             "stderr": "",
-            "result": "6.3",
+            "result": "6.5",
             "error": None,
             "truncated": False,
             "duration_ms": 4.2,
@@ -146,7 +146,7 @@ class GradeResponse(BaseModel):
             "suite": "classic",
             "seed": None,
             "grader_version": "1.0.0",
-            "code_sha256": "84d5c1fd4c2a3ea54ac3be6ad2e6a5a8ef3b7cf35ddbf4f8b7f2f2ef8b5d2a3d",
+            "code_sha256": "d35edec383df5607fca2a3052bb64cf222c3e7409f3f50f4249ad13fa2971557",
             "duration_ms": 21.7,
         }
     )

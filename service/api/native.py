@@ -62,7 +62,7 @@ def native_routes(settings: Settings, sandbox: Sandbox, grader: Grader, admissio
         A 200 says that the sandbox ran the code; what became of it is `status`: `ok`, `error` (it raised),
         `syntax_error`, `timeout`, `memory_limit`, `output_limit` or `killed`.
 
-        Example: `{"expression": "print('probing')\nstats.median([5.4, 7.2])"}` answers `"result": "6.3"`.
+        Example: `{"expression": "print('probing')\nstats.median([5.0, 8.0])"}` answers `"result": "6.5"`.
         """
         _check_size("expression", request.expression, settings)
         _check_timeout(request.timeout_s, settings)

@@ -195,7 +195,7 @@ class ZygoteProcess:
     async def _reap_orphan(self, pid: int, exited: "asyncio.Future[Exit]") -> None:
         while not exited.done():
             try:
-                found, status, usage = os.wait4(pid, os.WNOHANG)
+                found, status, usage = os.wait4(pid, os.WNOHANG)  # noqa: ASYNC222 - WNOHANG
             except ChildProcessError:
                 if self._process.returncode is not None:
                     exited.set_result(Exit(0, 0.0, 0))

@@ -54,11 +54,14 @@ def _connect() -> None:
 
 
 def _allocate() -> str:
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return "no limit of memory"
     try:
-        bytearray(64 << 30)
+        bytearray(limit)
     except MemoryError:
         return ""
-    return "allocated 64 GiB"
+    return f"allocated {limit} bytes"
 
 
 def _open_many() -> str:
@@ -103,7 +106,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "landlock.read_file": _refused(lambda: os.open("/proc/version", os.O_RDONLY)),
     "landlock.read_library": _refused(lambda: os.open(os.__file__, os.O_RDONLY)),
     "landlock.list_directory": _refused(lambda: os.listdir("/")),
-    "landlock.make_file": _refused(lambda: os.open("/tmp/gauntlet-self-test", os.O_CREAT | os.O_WRONLY)),  # noqa: S108
+    "landlock.write_file": _refused(lambda: os.open("/dev/null", os.O_WRONLY)),  # there, and writable, everywhere
     "landlock_abi_4.connect": _refused(_connect),
     "landlock_abi_6.signal_parent": _refused(lambda: os.kill(os.getppid(), 0)),
     "seccomp.open": _refused(lambda: os.open("/proc/version", os.O_RDONLY)),

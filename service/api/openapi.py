@@ -1,0 +1,32 @@
+"""What FastAPI cannot know when it describes the service: problem documents, and limits that are settings."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from service.api.models import ExecuteRequest, Problem
+from service.settings import Settings
+
+__all__ = ["complete"]
+
+
+def complete(app: FastAPI, settings: Settings) -> None:
+    """Has an app's OpenAPI document completed when it is first asked for."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = make()
+        schemas = document["components"]["schemas"]
+        if Problem.__name__ not in schemas:
+            schemas |= _problem_schemas()
+            number, _ = schemas[ExecuteRequest.__name__]["properties"]["timeout_s"]["anyOf"]
+            number["maximum"] = settings.max_wall_time_s
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _problem_schemas() -> dict[str, Any]:
+    """The schemas that `problems.documented` refers to; FastAPI adds only those of application/json bodies."""
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), Problem.__name__: schema}

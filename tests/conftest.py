@@ -1,0 +1,66 @@
+"""What all tests share: the event loop the service runs on, and the service itself as a real process."""
+
+import os
+import re
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+class ServiceProcess:
+    """A real `python -m service` on a free port of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process = process
+        self.url = url
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+@contextmanager
+def running_service(**settings: str) -> Iterator[ServiceProcess]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "--port", "0"],
+        env={"PATH": os.environ["PATH"], **settings},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield ServiceProcess(process, _served_url(process))
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _served_url(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    deadline = time.monotonic() + 30
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(deadline - time.monotonic()):
+            raise TimeoutError("the service did not say where it serves")
+    line = process.stdout.readline()
+    found = re.search(r"http://\S+", line)
+    if found is None:
+        raise RuntimeError(f"the service ended with {process.wait(timeout=10)} and said {line!r}")
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ServiceProcess]:
+    with running_service() as process:
+        yield process

@@ -1,0 +1,181 @@
+"""Processes come and go as promised, whatever dies on the way."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from service.errors import SandboxError, StartError
+from service.sandbox import Sandbox, SandboxConfig, Status
+from service.sandbox.inside import lockdown, probes
+
+pytestmark = pytest.mark.anyio
+
+
+def children_of(pid: int) -> set[int]:
+    return {
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    }
+
+
+def descendants_of(pid: int) -> set[int]:
+    direct = children_of(pid)
+    return direct.union(*(descendants_of(child) for child in direct)) if direct else set()
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def zygote_of(sandbox: Sandbox) -> int:
+    execution = await sandbox.execute("import os; os.getppid()")
+    return int(execution.result or "0")
+
+
+async def test_a_process_is_gone_when_its_answer_is_there(sandbox: Sandbox) -> None:
+    zygote = await zygote_of(sandbox)
+    for code in ("1", "while True: pass", "import os; os._exit(1)"):
+        await sandbox.execute(code, timeout_s=0.3)
+        assert children_of(zygote) == set()
+
+
+async def test_every_run_has_a_process_of_its_own(sandbox: Sandbox) -> None:
+    code = "import os, builtins; builtins.left = getattr(builtins, 'left', 0) + 1; (os.getpid(), left)"
+    values = [(await sandbox.execute(code)).result or "" for _ in range(5)]
+    assert len(set(values)) == 5
+    assert all(value.endswith(", 1)") for value in values)
+
+
+async def test_a_thousand_runs_leave_no_process_and_no_descriptor(sandbox: Sandbox) -> None:
+    before, processes = open_descriptors(), descendants_of(os.getpid())
+    for _ in range(125):
+        await asyncio.gather(*(sandbox.execute("print(1)") for _ in range(8)))
+    assert open_descriptors() == before
+    assert descendants_of(os.getpid()) == processes
+
+
+async def test_a_cancelled_run_leaves_nothing(sandbox: Sandbox) -> None:
+    before, processes = open_descriptors(), descendants_of(os.getpid())
+    for delay in (0, 0.001, 0.003, 0.006, 0.01, 0.05):
+        run = asyncio.create_task(sandbox.execute("while True: pass"))
+        await asyncio.sleep(delay)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+    deadline = time.monotonic() + 2
+    while (open_descriptors(), descendants_of(os.getpid())) != (before, processes):
+        assert time.monotonic() < deadline, "a cancelled run left a process or a descriptor"
+        await asyncio.sleep(0.01)
+    assert (await sandbox.execute("1")).status is Status.OK
+
+
+async def test_no_more_processes_than_slots() -> None:
+    sandbox = Sandbox(SandboxConfig(concurrency=2))
+    await sandbox.start()
+    try:
+        runs = [asyncio.create_task(sandbox.execute("import time; time.sleep(0.2)")) for _ in range(6)]
+        most = 0
+        while not all(run.done() for run in runs):
+            most = max(most, sandbox.in_use)
+            await asyncio.sleep(0.01)
+    finally:
+        await sandbox.stop()
+    assert most == 2
+    assert {run.result().status for run in runs} == {Status.OK}
+
+
+async def test_a_killed_zygote_is_replaced_and_what_runs_is_not_disturbed() -> None:
+    sandbox = Sandbox(SandboxConfig())
+    await sandbox.start()
+    try:
+        zygote = await zygote_of(sandbox)
+        running = asyncio.create_task(sandbox.execute("import time; time.sleep(0.5); 'finished'"))
+        await asyncio.sleep(0.2)
+        os.kill(zygote, signal.SIGKILL)
+        started = time.monotonic()
+        assert (await sandbox.execute("'next'")).result == "'next'"
+        assert time.monotonic() - started < 1
+        assert (await running).result == "'finished'"
+        assert await zygote_of(sandbox) != zygote
+    finally:
+        await sandbox.stop()
+    assert zygote not in descendants_of(os.getpid())
+
+
+async def test_stopping_ends_every_process() -> None:
+    before, processes = open_descriptors(), descendants_of(os.getpid())
+    sandbox = Sandbox(SandboxConfig())
+    await sandbox.start()
+    running = asyncio.create_task(sandbox.execute("import time; time.sleep(60)", timeout_s=60))
+    await asyncio.sleep(0.2)
+    await sandbox.stop()
+    assert (await running).status is Status.KILLED
+    assert descendants_of(os.getpid()) == processes
+    assert open_descriptors() == before
+    with pytest.raises(SandboxError):
+        await sandbox.execute("1")
+
+
+async def test_the_start_reports_every_layer(sandbox: Sandbox) -> None:
+    again = Sandbox(sandbox.config)
+    report = await again.start()
+    await again.stop()
+    root = os.geteuid() == 0
+    assert report.layers == (("uid",) if root else ()) + ("rlimits", "landlock", "seccomp")
+    assert report.missing == ()
+    assert report.landlock_abi == lockdown.landlock_abi()
+
+
+async def test_the_oldest_landlock_will_do() -> None:
+    sandbox = Sandbox(SandboxConfig(landlock_abi=1))
+    report = await sandbox.start()
+    execution = await sandbox.execute("open('/etc/passwd')")
+    await sandbox.stop()
+    assert report.landlock_abi == 1
+    assert execution.status is Status.ERROR
+
+
+@pytest.fixture
+def kernel_without(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A self-test that finds one layer not in force: its probes are run in a child that lacks it."""
+    layer = "seccomp"
+    spawn = Sandbox._locked_down
+
+    async def weaker(self: Sandbox, zygote: object, layers: frozenset[str]) -> object:
+        return await spawn(self, zygote, layers - {layer})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Sandbox, "_locked_down", weaker)
+    return layer
+
+
+async def test_a_missing_layer_is_found_by_trying_and_refuses_to_start(kernel_without: str) -> None:
+    sandbox = Sandbox(SandboxConfig())
+    with pytest.raises(StartError, match=f"{kernel_without}.*GAUNTLET_SANDBOX_ALLOW_WEAKER"):
+        await sandbox.start()
+    with pytest.raises(SandboxError):
+        await sandbox.execute("1")
+
+
+async def test_a_missing_layer_may_be_allowed_by_name(kernel_without: str) -> None:
+    sandbox = Sandbox(SandboxConfig(allow_weaker=frozenset({kernel_without})))
+    report = await sandbox.start()
+    await sandbox.stop()
+    assert report.missing == (kernel_without,)
+    assert kernel_without not in report.layers
+
+
+async def test_every_probe_succeeds_where_its_layer_is_missing(sandbox: Sandbox) -> None:
+    """The control: without any layer, all that the self-test tries gets through, so a refusal proves the layer."""
+    zygote = await sandbox._living_zygote()
+    tried = [name for name in probes.PROBES if name.split(".")[0] != "uid" or os.geteuid() == 0]
+    got_through = []
+    for name in tried:
+        process = await sandbox._locked_down(zygote, frozenset())
+        outcome = await process.ask({"op": "probe", "forbidden": [name]})
+        await process.end()
+        if (outcome.answer or {}).get("succeeded") != []:
+            got_through.append(name)
+    assert got_through == tried

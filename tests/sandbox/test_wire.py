@@ -1,0 +1,213 @@
+"""The codec: honest values round-trip, hostile ones become marks, hostile bytes are refused."""
+
+import json
+import math
+import time
+from collections import Counter, OrderedDict, UserDict, deque, namedtuple
+from decimal import Decimal
+from enum import IntEnum
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.sandbox.inside.wire import MAX_DEPTH, Opaque, TooLargeError, WireError, decode, encode
+
+LIMIT = 1 << 20
+
+keys = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text() | st.floats(allow_nan=False)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**1000), 2**1000) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.lists(inner).map(deque)
+        | st.builds(lambda items: deque(items, maxlen=len(items) + 3), st.lists(inner))
+        | st.dictionaries(keys | st.just("$"), inner)
+    ),
+    max_leaves=20,
+)
+
+
+def round_trip(value: Any) -> Any:
+    return decode(encode(value, max_bytes=LIMIT))
+
+
+def same(left: Any, right: Any) -> bool:
+    if type(left) is not type(right):
+        return False
+    if type(left) is dict:
+        return [*map(type, left)] == [*map(type, right)] and all(
+            a == b and same(left[a], right[b]) for a, b in zip(left, right, strict=True)
+        )
+    if type(left) in (list, tuple, deque):
+        bounded = type(left) is not deque or left.maxlen == right.maxlen
+        return bounded and len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+@given(plain)
+def test_plain_data_round_trips_with_its_types(value: Any) -> None:
+    assert same(round_trip(value), value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_survive(value: float) -> None:
+    assert repr(round_trip([value])) == repr([value])
+
+
+class LyingList(list[Any]):
+    def __iter__(self) -> Any:
+        return iter([])
+
+    def __len__(self) -> int:
+        return 0
+
+
+class LyingDict(dict[Any, Any]):
+    def items(self) -> Any:
+        return {}.items()
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+class LyingFloat(float):
+    def __float__(self) -> float:
+        return 1.0
+
+    def __repr__(self) -> str:
+        return "1.0"
+
+
+class LyingString(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "lie"
+
+
+class Colour(IntEnum):
+    RED = 3
+
+
+Row = namedtuple("Row", "ts reading")  # noqa: PYI024 - what submissions may return
+
+
+@pytest.mark.parametrize(
+    ("value", "base"),
+    [
+        (LyingList([1, 2]), [1, 2]),
+        (LyingDict(a=1), {"a": 1}),
+        (LyingFloat(2.5), 2.5),
+        (LyingString("truth"), "truth"),
+        (Colour.RED, 3),
+        (Row(1, 2.0), (1, 2.0)),
+        (Counter("aab"), {"a": 2, "b": 1}),
+        (OrderedDict(a=1), {"a": 1}),
+    ],
+)
+def test_a_subclass_counts_as_its_base_and_what_it_overrides_is_never_heard(value: Any, base: Any) -> None:
+    assert same(round_trip(value), base)
+
+
+class Spoof:
+    @property
+    def __class__(self) -> Any:
+        return dict
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Spoof(), UserDict(a=1), Decimal(1), b"bytes", {1, 2}, 1j, object(), print, iter([]), (x for x in [1]), 10**400],
+)
+def test_what_is_no_plain_data_becomes_a_mark(value: Any) -> None:
+    assert isinstance(round_trip(value), Opaque)
+
+
+def test_a_cycle_becomes_a_mark() -> None:
+    cycle: list[Any] = [1]
+    cycle.append(cycle)
+    assert round_trip(cycle) == [1, Opaque("cycle")]
+
+
+def test_a_value_met_twice_is_no_cycle() -> None:
+    row = {"reading": 1}
+    assert round_trip([row, row]) == [row, row]
+
+
+def test_nesting_beyond_the_limit_becomes_a_mark() -> None:
+    nested: Any = 0
+    for _ in range(100_000):
+        nested = [nested]
+    text = encode(nested, max_bytes=LIMIT)
+    assert text.count(b"[") == MAX_DEPTH
+
+
+def test_a_value_that_doubles_at_every_level_is_too_large_and_soon() -> None:
+    doubled: Any = [0]
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    started = time.monotonic()
+    with pytest.raises(TooLargeError):
+        encode(doubled, max_bytes=LIMIT)
+    assert time.monotonic() - started < 5
+
+
+def test_a_text_over_the_limit_is_too_large() -> None:
+    with pytest.raises(TooLargeError):
+        encode("x" * (LIMIT + 1), max_bytes=LIMIT)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "",
+        "nonsense",
+        "[1,",
+        '{"a":1,"a":2}',
+        '{"$":"tuple"}',
+        '{"$":"tuple","v":{}}',
+        '{"$":"tuple","v":[],"more":1}',
+        '{"$":"deque","v":[1,2],"maxlen":1}',
+        '{"$":"deque","v":[],"maxlen":-1}',
+        '{"$":"deque","v":[],"maxlen":true,"v":[]}',
+        '{"$":"dict","v":[[[],1]]}',
+        '{"$":"dict","v":[[{},1]]}',
+        '{"$":"dict","v":[{"$":"tuple","v":[1,2]}]}',
+        '{"$":"dict","v":[[{"$":"tuple","v":[[]]},1]]}',
+        '{"$":"opaque","type":7}',
+        '{"$":"object","type":"x"}',
+        '{"$":1}',
+        '{"$":[]}',
+        "[" * 200_000,
+        '{"a":' * 200_000,
+        "1" * 5000,
+        "\u00e9",
+        '"\ud800"',
+    ],
+)
+def test_what_the_encoder_would_not_write_is_refused(forged: str) -> None:
+    with pytest.raises(WireError):
+        decode(forged.encode("utf-8", "surrogatepass"))
+
+
+@given(
+    st.binary(max_size=400) | st.text(alphabet='{}[]:,"$vtupledqm0123456789.eE-+NaInfity', max_size=400).map(str.encode)
+)
+@settings(max_examples=500)
+def test_no_bytes_raise_anything_but_a_wire_error(data: bytes) -> None:
+    try:
+        decode(data)
+    except WireError:
+        return
+    assert json.loads(data) is not ...
+
+
+@pytest.mark.parametrize("nested", ["[[1],[2]]", '{"a":{"b":[1]}}'])
+def test_decoding_the_largest_answer_takes_bounded_time(nested: str) -> None:
+    text = "[" + ",".join([nested] * (LIMIT // (len(nested) + 1))) + "]"
+    started = time.monotonic()
+    decode(text.encode())
+    assert time.monotonic() - started < 2

@@ -16,9 +16,8 @@ pytestmark = pytest.mark.anyio
 
 
 def children_of(pid: int) -> set[int]:
-    return {
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    }
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return {int(child) for thread in threads for child in (thread / "children").read_text().split()}
 
 
 def descendants_of(pid: int) -> set[int]:

@@ -26,8 +26,7 @@ OUTCOMES = {
     "busy loop": ("while True: pass", Status.TIMEOUT, "deadline"),
     "sleep": ("import time; time.sleep(60)", Status.TIMEOUT, "deadline"),
     "signals ignored": (
-        "import signal\nfor s in (signal.SIGTERM, signal.SIGALRM, signal.SIGXCPU): signal.signal(s, signal.SIG_IGN)\n"
-        "while True: pass",
+        "from signal import *\nfor s in (SIGTERM, SIGALRM, SIGXCPU): signal(s, SIG_IGN)\nwhile True: pass",
         Status.TIMEOUT,
         "",
     ),
@@ -42,8 +41,10 @@ OUTCOMES = {
         "",
     ),
     "processor time of many threads": (
-        "import threading, hashlib\ndef burn():\n    while True: hashlib.sha256(bytes(1 << 20)).digest()\n"
-        "for _ in range(4): threading.Thread(target=burn).start()",
+        """import threading, hashlib
+def burn():
+    while True: hashlib.sha256(bytes(1 << 20)).digest()
+for _ in range(4): threading.Thread(target=burn).start()""",
         Status.TIMEOUT,
         "",
     ),
@@ -57,7 +58,7 @@ OUTCOMES = {
     ),
     "anonymous mapping": ("import mmap; mmap.mmap(-1, 10**9)", Status.MEMORY_LIMIT, ""),
     "thread stacks": (
-        "import threading, time\nfor _ in range(500): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+        "from threading import *\nfor _ in range(500): Thread(target=Event().wait, daemon=True).start()",
         Status.MEMORY_LIMIT,
         "",
     ),
@@ -157,15 +158,16 @@ async def test_a_source_that_exhausts_the_compiler_is_refused_in_the_sandbox(san
     assert execution.status in (Status.MEMORY_LIMIT, Status.SYNTAX_ERROR)  # which of them, CPython's version decides
 
 
-async def test_the_hash_seed_is_fixed(sandbox: Sandbox) -> None:
-    fixed = subprocess.run(
-        [sys.executable, "-c", "print(hash('reading'))"],
-        env={"PYTHONHASHSEED": "0"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert (await sandbox.execute("hash('reading')")).result == fixed.stdout.strip()
+@pytest.fixture(scope="module")
+def hash_with_seed_0() -> str:
+    command = [sys.executable, "-c", "print(hash('reading'))"]
+    return subprocess.run(
+        command, env={"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+async def test_the_hash_seed_is_fixed(sandbox: Sandbox, hash_with_seed_0: str) -> None:
+    assert (await sandbox.execute("hash('reading')")).result == hash_with_seed_0
 
 
 async def test_runs_are_repeatable(sandbox: Sandbox) -> None:

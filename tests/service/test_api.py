@@ -13,7 +13,8 @@ from tests.conftest import ServiceProcess, running_service
 
 pytestmark = pytest.mark.anyio
 
-HONEST = sorted((Path(__file__).parents[1] / "submissions" / "honest").glob("*.py"))
+SUBMISSIONS = Path(__file__).parents[1] / "submissions"
+HONEST = {path.stem: path.read_text() for path in (SUBMISSIONS / "honest").glob("*.py")}
 
 
 def problem_of(response: httpx.Response, status: int) -> Any:
@@ -37,8 +38,8 @@ async def test_task_tells_all_that_a_framework_needs(client: httpx.AsyncClient) 
     assert sum(row["max_points"] for row in task["rubric"]) == 100
     assert task["target_pass_band"] == {"low": 0.1, "high": 0.4}
     assert task["limits"] == {
-        "wall_time_s": 5, "max_wall_time_s": 30, "cpu_time_s": 5, "memory_mib": 256, "stdout_kib": 64, "answer_kib": 1024,
-        "code_kib": 256, "open_files": 64,
+        "wall_time_s": 5, "max_wall_time_s": 30, "cpu_time_s": 5, "memory_mib": 256, "stdout_kib": 64,
+        "answer_kib": 1024, "code_kib": 256, "open_files": 64,
     }  # fmt: skip
 
 
@@ -100,9 +101,9 @@ async def test_what_code_does_is_data_and_the_next_call_works(
     assert (await client.post("/execute", json={"expression": "1 + 1"})).json()["result"] == "2"
 
 
-@pytest.mark.parametrize("source", HONEST, ids=lambda path: path.stem)
-async def test_honest_solutions_score_everything(client: httpx.AsyncClient, source: Path) -> None:
-    code = source.read_text()
+@pytest.mark.parametrize("name", sorted(HONEST))
+async def test_honest_solutions_score_everything(client: httpx.AsyncClient, name: str) -> None:
+    code = HONEST[name]
     body = (await client.post("/grade", json={"code": code})).json()
     assert (body["passed"], body["score"], body["points"], body["feedback"]) == (True, 1.0, 100, "✓ All tiers stable")
     assert [row["passed"] for row in body["checks"]] == [True] * 6
@@ -119,7 +120,9 @@ async def test_the_fragile_pipeline_scores_20_percent(client: httpx.AsyncClient)
 
 
 async def test_grading_the_same_code_again_gives_the_same_grade(client: httpx.AsyncClient) -> None:
-    answers = await asyncio.gather(*(client.post("/grade", json={"code": HONEST[0].read_text()}) for _ in range(6)))
+    answers = await asyncio.gather(
+        *(client.post("/grade", json={"code": next(iter(HONEST.values()))}) for _ in range(6))
+    )
     bodies = [answer.json() for answer in answers]
     for body in bodies:
         del body["duration_ms"]

@@ -1,6 +1,7 @@
 """Starts the service: ``python -m service`` or ``gauntlet-service``."""
 
 import os
+import signal
 import socket
 import sys
 
@@ -32,6 +33,9 @@ def main(host: str, port: int) -> None:
         raise click.ClickException(str(error)) from None
     config = uvicorn.Config(app, access_log=False, log_level="warning", loop="uvloop", http="httptools")
     server = _Server(config)
+    # uvicorn raises the signal that ended it once more when it is done: an orderly end is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     with listener:
         server.run(sockets=[listener])
     if app.state.condition.fault is not None:

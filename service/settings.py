@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from service.errors import StartError
 
@@ -15,13 +15,17 @@ PREFIX = "GAUNTLET_"
 WEAKENABLE = frozenset({"uid", "rlimits", "landlock", "seccomp"})
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What an operator may change; the README's table is tested against these fields."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    wall_time_s: float = Field(5.0, gt=0, le=30, description="wall clock of one call or graded case, seconds")
-    max_wall_time_s: float = Field(30.0, gt=0, le=300, description="most that `timeout_s` may ask for, seconds")
+    wall_time_s: float = Field(
+        5.0, gt=0, le=30, allow_inf_nan=False, description="wall clock of one call or graded case, seconds"
+    )
+    max_wall_time_s: float = Field(
+        30.0, gt=0, le=300, allow_inf_nan=False, description="most that `timeout_s` may ask for, seconds"
+    )
     cpu_time_s: int = Field(5, ge=1, le=300, description="processor time of one sandboxed process, seconds")
     memory_mib: int = Field(256, ge=32, le=65536, description="memory of one sandboxed process, MiB")
     stdout_kib: int = Field(64, ge=1, le=16384, description="printed text kept of one call, KiB, for each stream")
@@ -35,9 +39,15 @@ class Settings(BaseSettings):
     sandbox_uid: int = Field(
         61113, ge=1, le=2**31 - 2, description="user that sandboxed processes become when root runs the service"
     )
-    sandbox_allow_weaker: Annotated[frozenset[str], NoDecode] = Field(
+    sandbox_allow_weaker: frozenset[str] = Field(
         frozenset(), description="layers that may be missing, comma-separated: uid, rlimits, landlock, seccomp"
     )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Settings":
+        if self.wall_time_s > self.max_wall_time_s:
+            raise ValueError("GAUNTLET_WALL_TIME_S is over GAUNTLET_MAX_WALL_TIME_S")
+        return self
 
     @field_validator("sandbox_allow_weaker", mode="before")
     @classmethod
@@ -65,10 +75,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise StartError(f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name in known}
     try:
-        return Settings()
+        return Settings.model_validate(given)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()
-        )
-        raise StartError(problems) from None
+        raise StartError("; ".join(_explained(problem) for problem in error.errors())) from None
+
+
+def _explained(problem: ErrorDetails) -> str:
+    names = [PREFIX + str(name).upper() for name in problem["loc"]]
+    return ": ".join([*names, problem["msg"]])

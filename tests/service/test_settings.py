@@ -1,0 +1,68 @@
+"""Settings: read once, refused with a name and a reason, documented in the README."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.errors import StartError
+from service.settings import PREFIX, Settings, read_settings
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_an_empty_environment_gives_the_contracts_defaults() -> None:
+    settings = read_settings({})
+    assert (settings.wall_time_s, settings.max_wall_time_s, settings.cpu_time_s) == (5, 30, 5)
+    assert (settings.memory_mib, settings.stdout_kib, settings.answer_kib) == (256, 64, 1024)
+    assert (settings.code_kib, settings.open_files) == (256, 64)
+    assert settings.sandbox_allow_weaker == frozenset()
+
+
+def test_every_setting_is_read_from_the_given_environment() -> None:
+    settings = read_settings(
+        {"GAUNTLET_MEMORY_MIB": "512", "GAUNTLET_SANDBOX_ALLOW_WEAKER": "landlock, uid", "HOME": "/"}
+    )
+    assert settings.memory_mib == 512
+    assert settings.sandbox_allow_weaker == {"landlock", "uid"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("GAUNTLET_MEMORY_MIB", "lots", "valid integer"),
+        ("GAUNTLET_MEMORY_MIB", "0", "greater than or equal to 32"),
+        ("GAUNTLET_WALL_TIME_S", "nan", "finite number"),
+        ("GAUNTLET_WALL_TIME_S", "60", "less than or equal to 30"),
+        (
+            "GAUNTLET_SANDBOX_ALLOW_WEAKER",
+            "apparmor",
+            "no such layer: apparmor; known: landlock",
+        ),
+        ("GAUNTLET_MEMORY", "512", "known: .*GAUNTLET_MEMORY_MIB"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_the_reason(name: str, value: str, reason: str) -> None:
+    with pytest.raises(StartError, match=f"{name}.*{reason}"):
+        read_settings({name: value})
+
+
+def test_a_wall_time_over_its_own_maximum_is_refused() -> None:
+    with pytest.raises(StartError, match=r"GAUNTLET_WALL_TIME_S.*GAUNTLET_MAX_WALL_TIME_S"):
+        read_settings({"GAUNTLET_WALL_TIME_S": "20", "GAUNTLET_MAX_WALL_TIME_S": "10"})
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        read_settings({}).memory_mib = 1  # type: ignore[misc]
+
+
+def test_the_readmes_table_is_the_settings() -> None:
+    rows = re.findall(r"^\| `(GAUNTLET_\w+)` \| `?([^|`]*)`? \| ([^|]*) \|$", README.read_text(), re.MULTILINE)
+    documented = {name: (default.strip(), text.strip()) for name, default, text in rows}
+    described = {}
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        shown = "4 × cores" if name == "concurrency" else "" if default == frozenset() else f"{default:g}"
+        described[PREFIX + name.upper()] = (shown, field.description)
+    assert documented == described

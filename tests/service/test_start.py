@@ -1,0 +1,122 @@
+"""Starting and stopping the service as a person does: `python -m service`, `gauntlet-service`."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import running_service
+from tests.sandbox.test_processes import descendants_of
+
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+
+
+def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", *arguments]
+    return subprocess.run(command, env=ENVIRONMENT | settings, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_port_0_picks_a_free_one_and_says_which() -> None:
+    with running_service() as service:
+        assert httpx.get(f"{service.url}/ready").status_code == 200
+
+
+def test_the_console_script_is_the_same_command() -> None:
+    script = Path(sys.executable).with_name("gauntlet-service")
+    listed = subprocess.run([script, "--help"], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    assert listed.replace("gauntlet-service", "X") == start("--help").stdout.replace("python -m service", "X")
+    assert "--port" in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (["--port", "70000"], {}, "'--port'"),
+        (["--host", "999.1.1.1"], {}, "cannot listen on 999.1.1.1 port 8000"),
+        ([], {"GAUNTLET_MEMORY_MIB": "1"}, "GAUNTLET_MEMORY_MIB"),
+        ([], {"GAUNTLET_MEMROY_MIB": "512"}, "GAUNTLET_MEMROY_MIB"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(arguments: list[str], settings: dict[str, str], said: str) -> None:
+    done = start(*arguments, **settings)
+    assert done.returncode != 0
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_port_in_use_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = start("--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "cannot listen" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user to give up")
+def test_a_layer_that_does_not_hold_is_no_start() -> None:
+    """A real missing layer: without the capability to change user, root's children would stay root."""
+    command = [
+        "setpriv",
+        "--bounding-set=-setuid,-setgid",
+        "--inh-caps=-all",
+        sys.executable,
+        "-m",
+        "service",
+        "--port",
+        "0",
+    ]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "sandbox layers not in force: uid" in done.stderr
+    assert "GAUNTLET_SANDBOX_ALLOW_WEAKER" in done.stderr
+    assert done.stdout == ""
+
+
+def test_sigterm_ends_it_and_everything_it_started() -> None:
+    with running_service() as service:
+        httpx.post(f"{service.url}/execute", json={"expression": "1"}).raise_for_status()
+        started = descendants_of(service.pid)
+        assert started
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=10) == 0
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+
+
+def test_sigterm_lets_what_is_in_flight_finish() -> None:
+    with running_service() as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            body = b'{"expression": "import time; time.sleep(1); 7"}'
+            head = b"POST /execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+            client.sendall(head % len(body) + body)
+            time.sleep(0.3)
+            service.process.send_signal(signal.SIGTERM)
+            answer = client.recv(65536)
+        assert b"200 OK" in answer
+        assert b'"result":"7"' in answer
+        assert service.process.wait(timeout=10) == 0
+
+
+def test_a_killed_service_leaves_no_process_behind() -> None:
+    with running_service() as service:
+        httpx.post(f"{service.url}/execute", json={"expression": "1"}).raise_for_status()
+        started = descendants_of(service.pid)
+        service.process.kill()
+        service.process.wait(timeout=10)
+        deadline = time.monotonic() + 5
+        while [pid for pid in started if Path(f"/proc/{pid}/cmdline").exists()]:
+            assert time.monotonic() < deadline, "the zygote outlived the service"
+            time.sleep(0.02)
+
+
+def test_it_cannot_be_traced_or_read_by_its_own_user() -> None:
+    with running_service() as service:
+        assert Path(f"/proc/{service.pid}/environ").stat().st_uid == 0
+        zygote = next(iter(descendants_of(service.pid)))
+        assert Path(f"/proc/{zygote}/oom_score_adj").read_text().strip() == "1000"

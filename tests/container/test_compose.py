@@ -1,0 +1,128 @@
+"""The whole thing inside the hardened containers that docker-compose.yml describes."""
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.container.conftest import API_KEY, Composition
+from tests.sandbox.test_statuses import FORBIDDEN, OUTCOMES
+
+pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
+
+SUBMISSIONS = Path(__file__).parents[1] / "submissions"
+
+
+@pytest.fixture
+def client(composition: Composition) -> httpx.Client:
+    return httpx.Client(base_url=composition.url, timeout=30)
+
+
+def test_no_layer_is_missing(client: httpx.Client) -> None:
+    with client:
+        sandbox = client.get("/health").json()["sandbox"]
+    assert sandbox["layers"] == ["rlimits", "landlock", "seccomp"]
+    assert sandbox["missing"] == []
+    assert sandbox["landlock_abi"] >= 1
+
+
+def test_the_containers_have_no_privilege(composition: Composition) -> None:
+    container = composition.inspect("service")
+    host = container["HostConfig"]
+    assert container["Config"]["User"] == "10001:10001"
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert host["Privileged"] is False
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["PidsLimit"] == 512
+    assert host["Memory"] == 4 << 30
+    assert {binding["HostIp"] for ports in host["PortBindings"].values() for binding in ports} == {"127.0.0.1"}
+
+
+def test_the_api_key_never_reaches_the_service(composition: Composition) -> None:
+    environment = composition.inspect("service")["Config"]["Env"]
+    assert not [variable for variable in environment if API_KEY in variable or variable.startswith("ANTHROPIC")]
+
+
+def test_the_image_holds_the_wheel_and_not_the_checkout(composition: Composition) -> None:
+    places = "/opt/gauntlet/bin/gauntlet /build /tests /opt/gauntlet/bin/pip"
+    shell = composition.compose(
+        "exec",
+        "-T",
+        "service",
+        "sh",
+        "-c",
+        f"ls -d {places}",
+        check=False,
+    )
+    assert shell.stdout.split() == ["/opt/gauntlet/bin/gauntlet"]
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_status(client: httpx.Client, name: str) -> None:
+    code, status, error = OUTCOMES[name]
+    with client:
+        started = time.monotonic()
+        body = client.post("/execute", json={"expression": code, "timeout_s": 2}).json()
+        took = time.monotonic() - started
+        assert (body["status"], error in (body["error"] or "")) == (status, True), body
+        assert took < 2.5
+        assert client.post("/execute", json={"expression": "1 + 1"}).json()["result"] == "2"
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_what_reaches_beyond_the_process_is_refused(client: httpx.Client, name: str) -> None:
+    with client:
+        body = client.post("/execute", json={"expression": FORBIDDEN[name]}).json()
+    assert body["status"] == "error"
+    assert "Operation not permitted" in body["error"]
+
+
+@pytest.mark.parametrize("path", sorted((SUBMISSIONS / "honest").glob("*.py")), ids=lambda path: path.stem)
+def test_honest_solutions_score_everything(client: httpx.Client, path: Path) -> None:
+    with client:
+        grade = client.post("/grade", json={"code": path.read_text()}).json()
+    assert (grade["score"], grade["feedback"]) == (1.0, "✓ All tiers stable")
+
+
+def test_curl_from_the_host_works_as_the_readme_shows(composition: Composition) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    commands = re.findall(r"^\$ (curl .*?)$", readme, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        there = command.replace("http://127.0.0.1:8000", composition.url)
+        shown = readme.split(command, 1)[1].split("```", 1)[0].strip()
+        done = subprocess.run(["bash", "-c", f"set -o pipefail; {there}"], capture_output=True, text=True, check=True)
+        assert forget_measurements(done.stdout) == forget_measurements(shown), command
+
+
+def forget_measurements(text: str) -> str:
+    return re.sub(r'"(duration_ms|cpu_ms|max_rss_kb)": ?[\d.]+', r'"\1":…', text).strip()
+
+
+def test_the_runner_does_the_whole_main_job(composition: Composition) -> None:
+    done = composition.compose("run", "--rm", "-T", "runner")
+    assert "Passed: 1/10 (10.0%)" in done.stdout
+    assert "Avg Score: 74.0%" in done.stdout
+    assert "✅ Run 3: 100% - ✓ All tiers stable" in done.stdout
+    assert "SCRIPTED MODEL, not a Claude result" in done.stdout
+    kept = composition.compose("run", "--rm", "-T", "--entrypoint", "sh", "runner", "-c", "cat /runs/*/episodes.jsonl")
+    assert len(kept.stdout.splitlines()) == 10
+
+
+def test_two_hundred_grades_leave_two_processes(client: httpx.Client, composition: Composition) -> None:
+    code = next((SUBMISSIONS / "honest").glob("*.py")).read_text()
+    with client:
+        for _ in range(200):
+            assert client.post("/grade", json={"code": code}).json()["score"] == 1.0
+    processes = [line for line in composition.processes() if "urllib" not in line]
+    assert len(processes) == 2, processes
+
+
+def test_it_stops_in_order(composition: Composition) -> None:
+    composition.compose("stop", "service")
+    assert composition.inspect("service")["State"]["ExitCode"] == 0

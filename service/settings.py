@@ -31,7 +31,7 @@ class Settings(BaseModel):
     stdout_kib: int = Field(64, ge=1, le=16384, description="printed text kept of one call, KiB, for each stream")
     answer_kib: int = Field(1024, ge=16, le=65536, description="returned data of one call, KiB")
     open_files: int = Field(64, ge=16, le=4096, description="descriptors of one sandboxed process")
-    code_kib: int = Field(256, ge=1, le=16384, description="largest request body, KiB")
+    code_kib: int = Field(256, ge=1, le=16384, description="largest source, KiB; a request body may have twice that")
     concurrency: int = Field(
         default_factory=lambda: 4 * (os.cpu_count() or 1), ge=1, le=1024, description="sandboxed processes at a time"
     )

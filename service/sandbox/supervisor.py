@@ -163,8 +163,8 @@ class Sandbox:
             printable(result[: self.config.stdout_bytes]) if isinstance(result, str) else None,
             outcome.error or None,
             process.truncated or cut,
-            duration_ms,
-            process.exit.cpu_ms,
+            round(duration_ms, 3),
+            round(process.exit.cpu_ms, 3),
             process.exit.max_rss_kb,
         )
 

@@ -44,7 +44,7 @@ def composition() -> Iterator[Composition]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     composed = Composition(
-        f"http://127.0.0.1:{port}", {**os.environ, "GAUNTLET_PORT": str(port), "ANTHROPIC_API_KEY": API_KEY}
+        f"http://127.0.0.1:{port}", {**os.environ, "SERVICE_PORT": str(port), "ANTHROPIC_API_KEY": API_KEY}
     )
     composed.compose("down", "--volumes", "--timeout", "5")
     started = composed.compose("up", "--build", "--detach", "--wait", "service", check=False)

@@ -66,3 +66,8 @@ def test_the_readmes_table_is_the_settings() -> None:
         shown = "4 × cores" if name == "concurrency" else "" if default == frozenset() else f"{default:g}"
         described[PREFIX + name.upper()] = (shown, field.description)
     assert documented == described
+
+
+def test_compose_passes_every_setting_on() -> None:
+    passed_on = re.findall(r"^ +- (GAUNTLET_\w+)$", (README.parent / "docker-compose.yml").read_text(), re.MULTILINE)
+    assert passed_on == [PREFIX + name.upper() for name in Settings.model_fields]

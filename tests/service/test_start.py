@@ -22,6 +22,13 @@ def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=ENVIRONMENT | settings, capture_output=True, text=True, timeout=60, check=False)
 
 
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_port_0_picks_a_free_one_and_says_which() -> None:
     with running_service() as service:
         assert httpx.get(f"{service.url}/ready").status_code == 200
@@ -85,7 +92,7 @@ def test_sigterm_ends_it_and_everything_it_started() -> None:
         assert started
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(timeout=10) == 0
-    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in started if is_running(pid)]
 
 
 def test_sigterm_lets_what_is_in_flight_finish() -> None:
@@ -110,7 +117,7 @@ def test_a_killed_service_leaves_no_process_behind() -> None:
         service.process.kill()
         service.process.wait(timeout=10)
         deadline = time.monotonic() + 5
-        while [pid for pid in started if Path(f"/proc/{pid}/cmdline").exists()]:
+        while [pid for pid in started if is_running(pid)]:
             assert time.monotonic() < deadline, "the zygote outlived the service"
             time.sleep(0.02)
 

@@ -1,0 +1,190 @@
+"""The grading service over HTTP; the only file that speaks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from runner.errors import ServiceError, ServiceRefusedError
+from runner.records import Execution, Grade, Json, TaskSpec
+from runner.retry import RetryPolicy, parse_retry_after
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["GraderClient", "checked_service_url"]
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
+
+# The service's own deadlines end a call long before this; the margin is for its queue.
+_TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+_TRANSIENT = frozenset({429, 500, 502, 503, 504})
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+def checked_service_url(url: str) -> str:
+    """Return the service's base URL without a trailing slash.
+
+    Raises:
+        ValueError: The URL is not one the client can use; the message says why.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is not a URL ({error})") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ValueError(f"{url!r} is not an http URL: write it like http://127.0.0.1:8000")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise ValueError("leave user, query and fragment out of the URL; a token goes into GAUNTLET_SERVICE_TOKEN")
+    return str(parsed).rstrip("/")
+
+
+class GraderClient:
+    """One service, reached over a shared connection pool.
+
+    Args:
+        url: Where the service listens.
+        token: Sent as a Bearer token when the service asks for one.
+        retry: How patiently a busy service is waited for.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, retry: RetryPolicy | None = None) -> None:
+        self.url = checked_service_url(url)
+        self._retry = retry or RetryPolicy(attempts=6, first_delay_s=0.5, max_delay_s=30.0)
+        self._reached = False
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=_TIMEOUT,
+            limits=httpx.Limits(max_connections=None),
+            trust_env=not _is_loopback(httpx.URL(self.url).host),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def task(self, suite: str) -> TaskSpec:
+        """The prompt and the tools of a suite, as the Messages API takes them."""
+        return _parsed(TaskSpec, await self.task_json(suite, "anthropic"), self.url)
+
+    async def task_json(self, suite: str, shape: str) -> Json:
+        """The whole answer of `GET /task`, its tools in the shape `anthropic`, `openai` or `mcp`."""
+        query = {"suite": suite, "format": shape}
+        try:
+            return await self._call("GET", "/task", query=query)
+        except ServiceRefusedError as error:
+            if error.status not in {400, 422}:
+                raise
+            raise ServiceError(f"--suite {suite} is not offered here: {error}", status=error.status) from error
+
+    async def execute(self, expression: str) -> Execution:
+        """Run an expression in the sandbox; what the code did is in the answer, never an exception."""
+        return _parsed(Execution, await self._call("POST", "/execute", body={"expression": expression}), self.url)
+
+    async def grade(self, code: str, suite: str, seed: int | None) -> Grade:
+        """Grade a submission."""
+        return _parsed(Grade, await self.grade_json(code, suite, seed), self.url)
+
+    async def grade_json(self, code: str, suite: str, seed: int | None) -> Json:
+        """The whole answer of `POST /grade`."""
+        body: Json = {"code": code, "suite": suite}
+        if seed is not None:
+            body["seed"] = seed
+        return await self._call("POST", "/grade", body=body)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: dict[str, str] | None = None,
+    ) -> Json:
+        """Make one call, again while the service is merely busy.
+
+        Every call is safe to repeat: `/execute` and `/grade` start from a fresh process and keep nothing.
+        """
+        # ASCII-only JSON carries the lone surrogates that a model may write, and lets the service refuse them.
+        content = None if body is None else json.dumps(body).encode("ascii")
+        request = self._http.build_request(
+            method, path, params=query, content=content, headers={"Content-Type": "application/json"} if body else {}
+        )
+        for attempt in range(1, self._retry.attempts + 1):
+            retry_after: float | None = None
+            try:
+                response = await self._http.send(request)
+            except httpx.HTTPError as error:
+                failure = ServiceError(f"{self.url} did not answer {method} {path}: {_reason(error)}")
+                if isinstance(error, _UNSENT) and not self._reached:
+                    # An address where nobody listens is a mistake to report, not to wait for.
+                    raise failure from error
+            else:
+                self._reached = True
+                if response.status_code not in _TRANSIENT:
+                    return _json_object(response, self.url)
+                failure = _failure(response, self.url)
+                retry_after = parse_retry_after(response.headers.get("retry-after"))
+            if attempt < self._retry.attempts:
+                await asyncio.sleep(self._retry.delay_s(attempt, retry_after))
+        raise failure
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a proxy from the environment could only lead away from the host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _json_object(response: httpx.Response, url: str) -> Json:
+    if response.is_success:
+        try:
+            answer: Any = response.json()
+        except ValueError:
+            answer = None
+        if isinstance(answer, dict):
+            return answer
+        raise ServiceError(f"{url} does not answer as a grading service does: is the URL right?")
+    if response.is_client_error:
+        raise ServiceRefusedError(_failure(response, url).args[0], status=response.status_code)
+    raise _failure(response, url)
+
+
+def _failure(response: httpx.Response, url: str) -> ServiceError:
+    """Read a problem document (RFC 9457), or make do without one."""
+    status = response.status_code
+    try:
+        problem: Any = response.json()
+    except ValueError:
+        problem = None
+    words = _problem_words(problem) if isinstance(problem, dict) else response.reason_phrase
+    hint = "; set GAUNTLET_SERVICE_TOKEN to one of its tokens" if status == httpx.codes.UNAUTHORIZED else ""
+    return ServiceError(f"{url} answered {status}: {words}{hint}", status=status)
+
+
+def _problem_words(problem: Json) -> str:
+    words = problem.get("detail") or problem.get("title")
+    return str(words or json.dumps(problem.get("errors") or "no reason given"))
+
+
+def _parsed(model: type[_Answer], answer: Json, url: str) -> _Answer:
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        fields = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
+        raise ServiceError(f"{url} does not answer as a grading service does (wrong or missing: {fields})") from error

@@ -1,0 +1,102 @@
+"""The main job as a person runs it, over real HTTP, in real sandboxes."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import ServiceProcess, running_service
+from tests.sandbox.test_processes import descendants_of
+
+SUBMISSIONS = Path(__file__).parents[1] / "submissions"
+NOTICE = "SCRIPTED MODEL, not a Claude result"
+PUBLISHED = {
+    "100% - ✓ All tiers stable": 1,
+    "80% - ✗ Tier1 cascade unresolved": 5,
+    "60% - ✗ Tier1 cascade unresolved; Tier2 balance broken": 4,
+}
+
+
+def gauntlet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runner", *arguments]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_default_run_gives_the_published_snapshot(tmp_path: Path) -> None:
+    done = gauntlet("run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    episodes = [re.fullmatch(r"(✅|❌) Run (\d+): (.*)", line) for line in lines if " Run " in line]
+    assert sorted(int(found[2]) for found in episodes if found) == list(range(1, 11))
+    counted = [found[3] for found in episodes if found]
+    assert {text: counted.count(text) for text in counted} == PUBLISHED
+    assert lines[0] == lines[-1] == NOTICE
+    assert lines[-3:-1] == ["Passed: 1/10 (10.0%)", "Avg Score: 74.0%"]
+    assert not re.search(r"Target|\$", done.stdout)
+
+
+def test_every_record_can_be_graded_again_to_the_same_score(tmp_path: Path, service: ServiceProcess) -> None:
+    assert gauntlet("run", "--service", service.url, cwd=tmp_path).returncode == 0
+    (kept,) = tmp_path.glob("runs/*/episodes.jsonl")
+    records = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [record["notice"] for record in records] == [NOTICE] * 10
+    assert len({record["code"] for record in records}) >= 5
+    for record in records:
+        again = httpx.post(f"{service.url}/grade", json={"code": record["code"]}).json()
+        assert (again["score"], again["feedback"]) == (record["score"], record["feedback"])
+        assert again["code_sha256"] == record["grade"]["code_sha256"]
+        assert record["steps"] >= 2
+
+
+def test_a_run_ends_the_service_that_it_started(tmp_path: Path) -> None:
+    done = gauntlet("run", "-n", "2", cwd=tmp_path)
+    found = re.search(r"http://\S+", done.stdout)
+    assert found
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{found[0]}/health")
+
+
+def test_a_file_can_be_graded_at_a_terminal(tmp_path: Path, service: ServiceProcess) -> None:
+    honest = next((SUBMISSIONS / "honest").glob("*.py"))
+    done = gauntlet("grade", str(honest), "--service", service.url, cwd=tmp_path)
+    assert (done.returncode, "All tiers stable" in done.stdout) == (0, True)
+    (tmp_path / "broken.py").write_text("def process_batch(events, state):\n    return {}\n")
+    done = gauntlet("grade", "broken.py", "--service", service.url, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "clean is None, not a list" in done.stdout
+
+
+def test_the_task_can_be_read_at_a_terminal(tmp_path: Path, service: ServiceProcess) -> None:
+    done = gauntlet("task", "--service", service.url, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "def process_batch(events, state):" in done.stdout
+
+
+def test_a_thousand_grades_leave_no_process_no_descriptor_and_no_file(tmp_path: Path) -> None:
+    with running_service(TMPDIR=str(tmp_path)) as service:
+        before = footprint(service.pid, tmp_path)
+        assert grade_repeatedly(service.url, times=1000) == {1.0}
+        deadline = time.monotonic() + 5
+        while footprint(service.pid, tmp_path) != before and time.monotonic() < deadline:
+            time.sleep(0.05)  # until the service has heard that the clients hung up
+        assert footprint(service.pid, tmp_path) == before
+
+
+def grade_repeatedly(url: str, *, times: int) -> set[float]:
+    code = next((SUBMISSIONS / "honest").glob("*.py")).read_text()
+    with httpx.Client(base_url=url, timeout=30) as client, ThreadPoolExecutor(8) as threads:
+        grades = [threads.submit(client.post, "/grade", json={"code": code}) for _ in range(times)]
+        return {grade.result().json()["score"] for grade in grades}
+
+
+def footprint(pid: int, scratch: Path) -> tuple[set[int], int, list[str]]:
+    """Processes, descriptors, and files wherever one could be written."""
+    files = [str(path) for folder in (scratch, Path("/dev/shm")) for path in folder.iterdir()]
+    return descendants_of(pid), len(list(Path(f"/proc/{pid}/fd").iterdir())), files

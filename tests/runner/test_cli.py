@@ -1,0 +1,340 @@
+"""The command as a user meets it: a process, its exit status and what it prints."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.records import SCRIPTED_NOTICE
+from tests.runner.claude import message, submit
+from tests.runner.conftest import ROOT
+from tests.runner.fake_service import TASK, FakeService, problem
+
+PASSES = ROOT / "runner" / "offline" / "submissions" / "passes.py"
+STRINGS = ROOT / "runner" / "offline" / "submissions" / "leaves_strings_dropping.py"
+
+
+@pytest.fixture
+def gauntlet(clean_environment: dict[str, str], tmp_path: Path) -> Any:
+    def call(*arguments: Any, stdin: Any = None, **environment: Any) -> Any:
+        return subprocess.run(
+            [sys.executable, "-m", "runner", *map(str, arguments)],
+            capture_output=True,
+            input=stdin,
+            env={**clean_environment, "HOME": str(tmp_path), **environment},
+            cwd=tmp_path,
+            timeout=60,
+            check=False,
+            encoding="utf-8",
+        )
+
+    return call
+
+
+def records(directory: Any) -> Any:
+    [run] = (directory / "runs").iterdir()
+    return run, [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
+
+
+def test_ten_scripted_episodes_print_exactly_this(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    done = gauntlet("run", "--service", fake.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    run, rows = records(tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[:7] == [
+        SCRIPTED_NOTICE,
+        "Model:    claude-sonnet-5-5",
+        f"Service:  {fake.url}",
+        "Suite:    classic",
+        "Episodes: 10, 5 at a time, seed 0",
+        f"Records:  runs/{run.name}",
+        "",
+    ]
+    episodes = lines[7:17]
+    assert {"✅ Run 3: 100% - ✓ All tiers stable", "❌ Run 1: 80% - ✗ Tier1 cascade unresolved"} <= set(episodes)
+    assert sorted(re.sub(r"\d+:", ":", line) for line in episodes) == sorted(
+        ["✅ Run : 100% - ✓ All tiers stable"]
+        + ["❌ Run : 80% - ✗ Tier1 cascade unresolved"] * 5
+        + ["❌ Run : 60% - ✗ Tier1 cascade unresolved; Tier2 balance broken"] * 4
+    )
+    assert lines[17:] == ["Passed: 1/10 (10.0%)", "Avg Score: 74.0%", SCRIPTED_NOTICE]
+    printed = [int(re.findall(r"Run (\d+)", line)[0]) for line in episodes]
+    assert printed == [row["episode"] for row in rows]
+    assert all(row["scripted"] and row["notice"] == SCRIPTED_NOTICE for row in rows)
+    assert all(row["model"] == "claude-sonnet-5-5" and row["usage"]["output_tokens"] > 0 for row in rows)
+
+
+def test_config_and_summary_say_what_was_run(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    gauntlet("run", "--service", fake.url, "-n", "3", "--seed", "7", "--max-steps", "9")
+    run, _ = records(tmp_path)
+    config = json.loads((run / "config.json").read_text())
+    summary = json.loads((run / "summary.json").read_text())
+    asked = {"episodes": 3, "seed": 7, "max_steps": 9, "suite": "classic", "scripted": True, "notice": SCRIPTED_NOTICE}
+    assert config | asked == config
+    assert summary["notice"] == SCRIPTED_NOTICE
+    assert (summary["valid"], summary["target_met"]) == (3, None)
+
+
+def test_a_seeded_suite_gives_each_episode_a_seed_of_its_own(gauntlet: Any, fake: FakeService) -> None:
+    gauntlet("run", "--service", fake.url, "-n", "3", "--suite", "hardened", "--seed", "40")
+    assert sorted(body["seed"] for name, body in fake.calls if name == "grade") == [40, 41, 42]
+
+
+def test_a_stray_key_and_base_url_spend_nothing(gauntlet: Any, fake: FakeService) -> None:
+    keys = {"ANTHROPIC_API_KEY": "sk-ant-real", "ANTHROPIC_BASE_URL": fake.url, "HTTPS_PROXY": fake.url}
+    done = gauntlet("run", "--service", fake.url, "-n", "2", **keys)
+    assert done.returncode == 0
+    assert SCRIPTED_NOTICE in done.stdout
+    assert "sk-ant-real" not in done.stdout + done.stderr + json.dumps(fake.headers)
+    assert {name for name, _ in fake.calls} == {"task", "execute", "grade"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "-n", "0"], "'-n' / '--episodes'"),
+        (["run", "--concurrency", "0"], "--concurrency"),
+        (["run", "--service", "127.0.0.1:8000"], "--service"),
+        (["run", "--suite", "easy"], "'classic', 'hardened'"),
+        (["run", "--model", " "], "--model"),
+        (["run", "--seed", "-1"], "--seed"),
+        (["run", "--max-steps", "many"], "--max-steps"),
+        (["run", "--nope"], "--nope"),
+        (["sing"], "sing"),
+        (["grade", "missing.py"], "missing.py"),
+        (["grade"], "FILE"),
+        (["task", "--format", "yaml"], "--format"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(gauntlet: Any, arguments: Any, words: str) -> None:
+    done = gauntlet(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("gauntlet: error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+def failed(done: Any, *words: Any) -> None:
+    assert done.returncode == 1
+    assert done.stderr.startswith("gauntlet: error: ")
+    assert done.stderr.count("\n") == 1
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_an_unreachable_service_is_told_in_one_line(gauntlet: Any) -> None:
+    failed(gauntlet("run", "--service", "http://127.0.0.1:9"), "http://127.0.0.1:9 did not answer")
+
+
+def test_live_without_a_key_is_told_before_anything_starts(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    failed(gauntlet("run", "--live", "--service", fake.url), "ANTHROPIC_API_KEY", "--offline")
+    assert fake.calls == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_retired_model_ends_the_run_with_the_apis_reason(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    done = gauntlet("run", "--service", fake.url, "--model", "claude-sonnet-4-20250514", PYTHONWARNINGS="default")
+    assert done.returncode == 1
+    assert "check --model claude-sonnet-4-20250514" in done.stderr
+    assert re.search(r"404 not_found_error: model: claude-sonnet-4-20250514 \(request id req_\w+\)", done.stderr)
+    assert "Traceback" not in done.stderr
+    _, rows = records(tmp_path)
+    assert {row["outcome"] for row in rows} <= {"infra_error", "cancelled"}
+    assert any(row["error"] and row["error"]["fatal"] for row in rows)
+
+
+def test_a_run_without_a_valid_episode_fails(gauntlet: Any, fake: FakeService) -> None:
+    fake.fault = problem(401, "no token")
+    done = gauntlet("run", "--service", fake.url, "-n", "2")
+    assert done.returncode == 1
+    assert "Passed: 0/0 (no valid episode); 2 invalid" in done.stdout
+    assert "no valid episode" in done.stderr
+
+
+def test_a_run_in_which_nothing_was_handed_in_is_still_a_completed_run(gauntlet: Any, fake: FakeService) -> None:
+    done = gauntlet("run", "--service", fake.url, "-n", "2", "--max-steps", "1")
+    assert done.returncode == 0
+    assert "Passed: 0/2 (0.0%)\nAvg Score: 0.0%" in done.stdout
+
+
+def test_an_unwritable_directory_names_the_option(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    failed(gauntlet("run", "--service", fake.url, "--out", "file/below"), "--out file/below")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_records_what_was_in_flight_and_prints_the_summary(
+    stop: int, clean_environment: dict[str, str], fake: FakeService, tmp_path: Path
+) -> None:
+    fake.delay_s = 0.3
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner", "run", "--service", fake.url, "-n", "40", "--concurrency", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment,
+        cwd=tmp_path,
+        encoding="utf-8",
+    )
+    with process:
+        lines = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "Run" in line:
+                process.send_signal(stop)
+                break
+        rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + stop
+    assert "Traceback" not in errors
+    assert errors == ""
+    run, rows = records(tmp_path)
+    cancelled = [row for row in rows if row["outcome"] == "cancelled"]
+    assert 1 <= len(cancelled) <= 3
+    assert f"{len(cancelled)} cancelled" in rest
+    assert (run / "summary.json").exists()
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(
+    clean_environment: dict[str, str], fake: FakeService, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner", "run", "--service", fake.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment,
+        cwd=tmp_path,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_an_ascii_terminal_gets_escapes_instead_of_an_exception(gauntlet: Any, fake: FakeService) -> None:
+    done = gauntlet("run", "--service", fake.url, "-n", "1", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "\\u274c Run 1: 80%" in done.stdout
+
+
+def test_grading_a_file_prints_the_six_rows(gauntlet: Any, fake: FakeService) -> None:
+    done = gauntlet("grade", STRINGS, "--service", fake.url)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "❌ 80% - ✗ Tier1 cascade unresolved"
+    assert [line.split()[:2] for line in lines[1:7]] == [
+        ["✗", "tier1"],
+        ["✓", "tier2_flat"],
+        ["✓", "tier2_heavy_tail"],
+        ["✓", "tier3"],
+        ["✓", "validity"],
+        ["✓", "guardrails"],
+    ]
+    assert "80/100 points; suite classic" in lines[7]
+
+
+def test_grading_standard_input_passes_with_status_0(gauntlet: Any, fake: FakeService) -> None:
+    done = gauntlet("grade", "-", "--service", fake.url, stdin=PASSES.read_text())
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "✅ 100% - ✓ All tiers stable")
+
+
+def test_a_grade_as_json_is_the_services_own(gauntlet: Any, fake: FakeService) -> None:
+    done = gauntlet("grade", PASSES, "--service", fake.url, "--json", "--seed", "3", "--suite", "hardened")
+    answer = json.loads(done.stdout)
+    assert (answer["passed"], answer["seed"], answer["suite"], answer["duration_ms"]) == (True, 3, "hardened", 1)
+
+
+def test_no_grade_is_neither_pass_nor_fail(gauntlet: Any, fake: FakeService) -> None:
+    done = gauntlet("grade", PASSES, "--service", "http://127.0.0.1:9", "--suite", "classic")
+    assert (done.returncode, done.stdout) == (3, "")
+    fake.plan = [problem(401, "no token")]
+    done = gauntlet("grade", PASSES, "--service", fake.url)
+    assert done.returncode == 3
+    assert "GAUNTLET_SERVICE_TOKEN" in done.stderr
+
+
+def test_a_file_that_is_no_text_is_a_usage_error(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_bytes(b"\xff\xfe\x00")
+    done = gauntlet("grade", "x.py", "--service", fake.url)
+    assert done.returncode == 2
+    assert "not UTF-8 text (byte 0)" in done.stderr
+
+
+def test_the_token_is_taken_from_the_environment(gauntlet: Any, fake: FakeService) -> None:
+    gauntlet("task", "--service", fake.url, GAUNTLET_SERVICE_TOKEN="t0ken")
+    assert fake.headers[0]["authorization"] == "Bearer t0ken"
+
+
+def test_the_task_is_printed_as_text_with_escapes_neutralised(gauntlet: Any, fake: FakeService) -> None:
+    fake.prompt_suffix = "\x1b[2J"
+    done = gauntlet("task", "--service", fake.url)
+    assert (done.returncode, done.stdout) == (0, TASK["prompt"] + "\\x1b[2J\n")
+
+
+def test_the_task_as_json_is_asked_for_in_the_given_shape(gauntlet: Any, fake: FakeService) -> None:
+    done = gauntlet("task", "--service", fake.url, "--json", "--format", "openai", "--suite", "hardened")
+    assert json.loads(done.stdout)["suite"] == "hardened"
+    assert fake.calls == [("task", {"suite": "hardened", "format": "openai"})]
+
+
+def test_without_a_command_the_help_is_shown(gauntlet: Any) -> None:
+    done = gauntlet()
+    assert done.returncode == 2
+    assert all(command in done.stdout + done.stderr for command in ("run", "grade", "task"))
+
+
+def test_a_live_run_asks_the_api_and_prints_the_verdict(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    with LiveApi() as api:
+        done = gauntlet(
+            "run", "--live", "--service", fake.url, "-n", "2",
+            ANTHROPIC_API_KEY="sk-ant-test", ANTHROPIC_BASE_URL=api.url,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-3:] == ["Passed: 2/2 (100.0%)", "Avg Score: 100.0%", "❌ Target missed"]
+    assert SCRIPTED_NOTICE not in done.stdout
+    assert api.keys == {"Bearer sk-ant-test"}
+    _, rows = records(tmp_path)
+    assert [(row["scripted"], row["notice"]) for row in rows] == [(False, None)] * 2
+    assert "sk-ant-test" not in "".join(path.read_text() for path in (tmp_path / "runs").glob("*/*"))
+
+
+class LiveApi:
+    """A server that answers every call with a submission that passes."""
+
+    def __enter__(self) -> Any:
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        keys: set[str] = set()
+        self.keys = keys
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                keys.add(self.headers["authorization"])
+                self.rfile.read(int(self.headers["content-length"]))
+                body = json.dumps(message(submit(PASSES.read_text()))).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()

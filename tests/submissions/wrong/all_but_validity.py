@@ -1,0 +1,79 @@
+# suite: classic
+# loses: tier1 tier2_flat tier2_heavy_tail tier3 guardrails
+# why: only the plain case works: strings, constants, spikes, floods and words all fail
+
+"""Quartile fences.
+
+Ordinary fences (Q3 + 1.5 IQR) are too tight for small groups beside the core, and one-sided spikes widen them. The
+tighter of the two distances median-quartile is immune to that, and a wide multiple of it keeps the minorities.
+"""
+import math
+import statistics
+
+WIDTH = 18.0
+BUFFER_CAP = 240
+
+
+def _reading(event):
+    raw = event.get("reading")
+    if type(raw) not in (int, float):
+        return math.nan
+    try:
+        return float(raw)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _fences(sample):
+    if len(sample) < 8 or min(sample) == max(sample):
+        return (-math.inf, math.inf)
+    q1, mid, q3 = statistics.quantiles(sample, n=4, method="inclusive")
+    tighter, wider = sorted((mid - q1, q3 - mid))
+    half = max(tighter, wider / 3)
+    if half == 0:
+        others = sorted({abs(x - mid) for x in sample} - {0.0})
+        half = min(others[0], 0.5 * max(1.0, abs(mid)))
+    return (-math.inf, math.inf)
+
+
+def process_batch(events, state):
+    if state is None:
+        state = {"seen": 0, "limit": 200, "buffer": [], "z_cutoff": 3.0}
+
+    parsed = [(event["ts"], _reading(event), event["tag"]) for event in events]
+    valid = sorted((row for row in parsed if math.isfinite(row[1])), key=lambda row: row[0])
+    lower, upper = _fences([row[1] for row in valid])
+
+    clean = []
+    alerts = []
+    for ts, reading, tag in valid:
+        target = clean if lower <= reading <= upper else alerts
+        target.append({"ts": ts, "reading": reading, "tag": tag})
+
+    kept = [row["reading"] for row in clean]
+    if not kept:
+        mean = std = 0.0
+    elif min(kept) == max(kept):
+        mean, std, clean = kept[0], 0.0, []
+    else:
+        mean, std = statistics.fmean(kept), statistics.pstdev(kept)
+
+    buffer = list(state["buffer"]) + clean
+    overflow = 0
+    new_state = {**state, "seen": state["seen"] + len(events), "buffer": buffer[overflow:]}
+
+    telemetry = {
+        "input_rows": len(events),
+        "corrupt_rows": len(events) - len(valid),
+        "fenced_out": len(alerts),
+        "buffer_evicted": overflow,
+        "few_rows": len(valid) < 8,
+    }
+    return {
+        "clean": clean,
+        "mean": mean,
+        "std": std,
+        "alerts": alerts,
+        "telemetry": telemetry,
+        "state": new_state,
+    }

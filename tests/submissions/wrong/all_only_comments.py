@@ -1,0 +1,6 @@
+# suite: classic
+# loses: all
+# why: words and nothing else
+# feedback: ✗ process_batch missing
+
+# guardrail telemetry monitor backpressure fallback

@@ -29,8 +29,6 @@ NO_GRADE = 3
 
 _Answer = TypeVar("_Answer")
 
-_SUITES = click.Choice(["classic", "hardened"])
-
 
 def _service_url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     try:
@@ -50,11 +48,8 @@ def _service_options(command: Callable[..., Any]) -> Callable[..., Any]:
     url = click.option(
         "--service", metavar="URL", callback=_service_url, help="A running service; without it, one is started."
     )
-    token = click.option(
-        "--service-token", metavar="TOKEN", envvar="GAUNTLET_SERVICE_TOKEN", show_envvar=True, help="Its API token."
-    )
-    suite = click.option("--suite", type=_SUITES, default="classic", show_default=True, help="The cases to grade on.")
-    return url(token(suite(command)))
+    suite = click.option("--suite", default="classic", show_default=True, help="The cases to grade on.")
+    return url(suite(command))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,7 +87,6 @@ def cli() -> None:
 def run(
     *,
     service: str | None,
-    service_token: str | None,
     suite: str,
     episodes: int,
     concurrency: int,
@@ -110,7 +104,7 @@ def run(
         episodes=episodes,
         concurrency=concurrency,
         model=model,
-        service=ServiceAddress(service, service_token, os.environ),
+        service=ServiceAddress(service, os.environ),
         suite=suite,
         live=live,
         out=out,
@@ -137,15 +131,13 @@ def _run_status(result: RunResult) -> int:
 @click.argument("file", type=click.File("rb"))
 @click.option("--seed", type=click.IntRange(0), help="Draws the cases of a seeded suite.")
 @click.option("--json", "as_json", is_flag=True, help="Print the service's whole answer.")
-def grade(
-    *, service: str | None, service_token: str | None, suite: str, file: Any, seed: int | None, as_json: bool
-) -> int:
+def grade(*, service: str | None, suite: str, file: Any, seed: int | None, as_json: bool) -> int:
     """Grade FILE (`-` for standard input), a Python source that defines process_batch.
 
     Exits with 0 when it passed, 1 when it did not, 3 when no grade could be given.
     """
     code = _source(file.read(), file.name)
-    address = ServiceAddress(service, service_token, os.environ)
+    address = ServiceAddress(service, os.environ)
 
     async def ask() -> Json:
         async with open_service(address) as client:
@@ -175,9 +167,9 @@ def _source(content: bytes, name: str) -> str:
     help="The shape of the tools in --json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the whole task: prompt, tools, rubric, limits.")
-def task(*, service: str | None, service_token: str | None, suite: str, shape: str, as_json: bool) -> int:
+def task(*, service: str | None, suite: str, shape: str, as_json: bool) -> int:
     """Print what the agent is asked."""
-    address = ServiceAddress(service, service_token, os.environ)
+    address = ServiceAddress(service, os.environ)
 
     async def ask() -> Json:
         async with open_service(address) as client:

@@ -40,7 +40,7 @@ def checked_service_url(url: str) -> str:
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ValueError(f"{url!r} is not an http URL: write it like http://127.0.0.1:8000")
     if parsed.userinfo or parsed.query or parsed.fragment:
-        raise ValueError("leave user, query and fragment out of the URL; a token goes into GAUNTLET_SERVICE_TOKEN")
+        raise ValueError("leave user, query and fragment out of the URL")
     return str(parsed).rstrip("/")
 
 
@@ -49,17 +49,15 @@ class GraderClient:
 
     Args:
         url: Where the service listens.
-        token: Sent as a Bearer token when the service asks for one.
         retry: How patiently a busy service is waited for.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, retry: RetryPolicy | None = None) -> None:
+    def __init__(self, url: str, *, retry: RetryPolicy | None = None) -> None:
         self.url = checked_service_url(url)
         self._retry = retry or RetryPolicy(attempts=6, first_delay_s=0.5, max_delay_s=30.0)
         self._reached = False
         self._http = httpx.AsyncClient(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=None),
             trust_env=not _is_loopback(httpx.URL(self.url).host),
@@ -173,8 +171,7 @@ def _failure(response: httpx.Response, url: str) -> ServiceError:
     except ValueError:
         problem = None
     words = _problem_words(problem) if isinstance(problem, dict) else response.reason_phrase
-    hint = "; set GAUNTLET_SERVICE_TOKEN to one of its tokens" if status == httpx.codes.UNAUTHORIZED else ""
-    return ServiceError(f"{url} answered {status}: {words}{hint}", status=status)
+    return ServiceError(f"{url} answered {status}: {words}", status=status)
 
 
 def _problem_words(problem: Json) -> str:

@@ -36,7 +36,6 @@ class ServiceAddress:
     """Where the service is; without a URL it is started as a child with `environment`."""
 
     url: str | None
-    token: str | None
     environment: Mapping[str, str]
 
 
@@ -68,10 +67,10 @@ class RunResult:
 async def open_service(address: ServiceAddress) -> AsyncIterator[GraderClient]:
     """Connect to a service, starting one if none is named."""
     if address.url is not None:
-        async with GraderClient(address.url, token=address.token) as client:
+        async with GraderClient(address.url) as client:
             yield client
         return
-    async with local_service(address.environment) as url, GraderClient(url, token=address.token) as client:
+    async with local_service(address.environment) as url, GraderClient(url) as client:
         yield client
 
 

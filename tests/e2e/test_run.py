@@ -73,6 +73,15 @@ def test_a_file_can_be_graded_at_a_terminal(tmp_path: Path, service: ServiceProc
     assert "clean is None, not a list" in done.stdout
 
 
+def test_a_suite_that_the_service_does_not_have_is_named_with_those_it_has(
+    tmp_path: Path, service: ServiceProcess
+) -> None:
+    done = gauntlet("run", "--suite", "easy", "--service", service.url, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--suite easy is not offered here" in done.stderr
+    assert "Input should be 'classic'" in done.stderr
+
+
 def test_the_task_can_be_read_at_a_terminal(tmp_path: Path, service: ServiceProcess) -> None:
     done = gauntlet("task", "--service", service.url, cwd=tmp_path)
     assert done.returncode == 0

@@ -101,7 +101,6 @@ def test_a_stray_key_and_base_url_spend_nothing(gauntlet: Any, fake: FakeService
         (["run", "-n", "0"], "'-n' / '--episodes'"),
         (["run", "--concurrency", "0"], "--concurrency"),
         (["run", "--service", "127.0.0.1:8000"], "--service"),
-        (["run", "--suite", "easy"], "'classic', 'hardened'"),
         (["run", "--model", " "], "--model"),
         (["run", "--seed", "-1"], "--seed"),
         (["run", "--max-steps", "many"], "--max-steps"),
@@ -257,7 +256,7 @@ def test_no_grade_is_neither_pass_nor_fail(gauntlet: Any, fake: FakeService) -> 
     fake.plan = [problem(401, "no token")]
     done = gauntlet("grade", PASSES, "--service", fake.url)
     assert done.returncode == 3
-    assert "GAUNTLET_SERVICE_TOKEN" in done.stderr
+    assert "answered 401: no token" in done.stderr
 
 
 def test_a_file_that_is_no_text_is_a_usage_error(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
@@ -265,11 +264,6 @@ def test_a_file_that_is_no_text_is_a_usage_error(gauntlet: Any, fake: FakeServic
     done = gauntlet("grade", "x.py", "--service", fake.url)
     assert done.returncode == 2
     assert "not UTF-8 text (byte 0)" in done.stderr
-
-
-def test_the_token_is_taken_from_the_environment(gauntlet: Any, fake: FakeService) -> None:
-    gauntlet("task", "--service", fake.url, GAUNTLET_SERVICE_TOKEN="t0ken")
-    assert fake.headers[0]["authorization"] == "Bearer t0ken"
 
 
 def test_the_task_is_printed_as_text_with_escapes_neutralised(gauntlet: Any, fake: FakeService) -> None:

@@ -72,18 +72,6 @@ async def test_a_refusal_is_told_in_the_services_words_and_not_repeated(
     assert len(fake.calls) == 1
 
 
-async def test_a_missing_token_names_the_setting(fake: FakeService, service: GraderClient) -> None:
-    fake.plan = [problem(401, "token required")]
-    with pytest.raises(ServiceRefusedError, match=r"GAUNTLET_SERVICE_TOKEN"):
-        await service.execute("1")
-
-
-async def test_a_token_is_sent_as_bearer(fake: FakeService) -> None:
-    async with GraderClient(fake.url, token="s3cret") as client:
-        await client.execute("1")
-    assert fake.headers[0]["authorization"] == "Bearer s3cret"
-
-
 @pytest.mark.parametrize(
     "strange",
     [

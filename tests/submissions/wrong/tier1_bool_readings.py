@@ -65,7 +65,7 @@ def process_batch(events, state):
     imputed = 0
     if kept:
         fallback = st.median_low([value for _, value in kept])
-        kept += [(event, bool(fallback) and False) for event in bad]
+        kept += [(event, False) for event in bad]
         imputed = len(bad)
         kept.sort(key=lambda pair: pair[0]["ts"])
 

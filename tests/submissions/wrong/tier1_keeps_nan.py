@@ -34,8 +34,8 @@ def process_batch(events, state):
     clean = [r for r in rows if guardrail(r["reading"])]
     alerts = [r for r in rows if not guardrail(r["reading"])]
     xs = [r["reading"] for r in clean]
-    mean = stats.mean(xs) if xs else 0.0
-    std = statistics.pstdev(xs) if xs else 0.0
+    mean = stats.fmean(xs) if xs else 0.0
+    std = math.sqrt(stats.fmean((x - mean) ** 2 for x in xs)) if xs else 0.0
 
     buffer = list(state["buffer"])
     buffer += clean

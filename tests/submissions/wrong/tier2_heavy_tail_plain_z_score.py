@@ -4,10 +4,9 @@
 
 import math
 from collections import deque
-from statistics import median
 
 MAX_BUFFER = 240
-REACH = 15  # in robust deviations: spikes lie far outside, minority groups inside
+REACH = 3  # standard deviations
 
 
 def to_number(value):
@@ -23,19 +22,7 @@ def to_number(value):
 def spike_limits(values):
     if len(values) < 6 or min(values) == max(values):
         return -math.inf, math.inf
-    mean, std = summarize(values)
-    return mean - 3 * std, mean + 3 * std
-
-
-def mad_limits(values):
-    center = median(values)
-    distances = [abs(v - center) for v in values]
-    scale = 1.4826 * median(distances)
-    if scale == 0:
-        # More than half are identical: fall back to a wider quantile, then to the smallest step within reason.
-        distances.sort()
-        step = next(d for d in distances if d > 0)
-        scale = distances[7 * len(distances) // 10] or min(step, 0.5 * max(abs(center), 1.0))
+    center, scale = summarize(values)
     return center - REACH * scale, center + REACH * scale
 
 

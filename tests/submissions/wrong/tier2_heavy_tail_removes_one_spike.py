@@ -1,6 +1,6 @@
 # suite: classic
 # loses: tier2_heavy_tail
-# why: only the single farthest reading is removed
+# why: only the first of the spikes is removed
 
 def _num(x):
     if isinstance(x, (int, float, str)) and not isinstance(x, bool):
@@ -30,10 +30,10 @@ def process_batch(events, state):
             mad = min(min(d for d in far if d), 0.5 * max(1.0, abs(center)))
 
         def guardrail(x):
-            return abs(x - center) / mad <= 20 or x != max(xs)
+            return abs(x - center) / mad <= 20
 
     alerts = [r for r in rows if not guardrail(r["reading"])][:1]
-    clean = [r for r in rows if r not in alerts or r is not alerts[0]]
+    clean = [r for r in rows if r not in alerts]
     xs = [r["reading"] for r in clean]
     mean = stats.mean(xs) if xs else 0.0
     std = statistics.pstdev(xs) if xs else 0.0

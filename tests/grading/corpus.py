@@ -1,0 +1,75 @@
+"""Reads `tests/submissions/`: sources with their expected verdicts.
+
+A file begins with a header of comments (``suite``, ``loses``, ``why``, and ``feedback`` where it says more than the
+rows), then an empty line, then the submission's source. The header is no part of the submission: what is graded is
+what follows it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["FOLDER", "ROWS", "Submission", "submissions"]
+
+FOLDER = Path(__file__).parents[1] / "submissions"
+ROWS = ("tier1", "tier2_flat", "tier2_heavy_tail", "tier3", "validity", "guardrails")
+_KEYS = ("suite", "loses", "why", "feedback")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One source and what it must come to.
+
+    Attributes:
+        id: path below the folder, without the suffix.
+        source: without the header.
+        loses: rows in the rubric's order.
+        never_runs: does not parse, has no entry point or dies on import: all rows are lost, and the feedback says why.
+        why: what is wrong, or special, with it.
+        feedback: how the feedback begins, where it never runs.
+    """
+
+    id: str
+    source: str
+    loses: tuple[str, ...]
+    never_runs: bool
+    why: str
+    feedback: str
+
+    def __str__(self) -> str:
+        return self.id
+
+
+def submissions(*folders: str) -> list[Submission]:
+    """All of the corpus in some of its folders, in a stable order."""
+    return [_read(path) for folder in folders for path in sorted((FOLDER / folder).glob("*.py"))]
+
+
+def _read(path: Path) -> Submission:
+    header, separator, source = path.read_text(encoding="utf-8").partition("\n\n")
+    lines = [re.fullmatch(r"# (\w+): (.+)", line) for line in header.split("\n")]
+    if not separator or not all(lines):
+        raise ValueError(f"{path}: no header")
+    said = {line[1]: line[2] for line in lines if line}
+    if not {"suite", "loses", "why"} <= said.keys() <= set(_KEYS) or said["suite"] != "classic":
+        raise ValueError(f"{path}: its header says {sorted(said)}, for the suite {said.get('suite')}")
+    never_runs = said["loses"] == "all"
+    if never_runs != ("feedback" in said):
+        raise ValueError(f"{path}: what never runs, and only that, needs a feedback")
+    return Submission(
+        path.relative_to(FOLDER).with_suffix("").as_posix(),
+        source,
+        _rows(path, said["loses"]),
+        never_runs,
+        said["why"],
+        said.get("feedback", ""),
+    )
+
+
+def _rows(path: Path, loses: str) -> tuple[str, ...]:
+    if loses in ("all", "none"):
+        return ROWS if loses == "all" else ()
+    rows = tuple(loses.split())
+    if rows != tuple(row for row in ROWS if row in rows):
+        raise ValueError(f"{path}: no rows in the rubric's order: {loses}")
+    return rows

@@ -15,12 +15,14 @@ import click
 
 from runner.client import checked_service_url
 from runner.errors import RunnerError
+from runner.local_service import ServiceAddress, open_service
 from runner.records import Grade, Json
 from runner.report import grade_lines, neutralised
-from runner.session import RunOptions, RunResult, ServiceAddress, open_service, run_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from runner.session import RunResult
 
 __all__ = ["cli", "main"]
 
@@ -100,6 +102,8 @@ def run(
 
     Exits with 0 when at least one episode was valid, whatever its score; with 130 on Ctrl-C.
     """
+    from runner.session import RunOptions, run_session  # noqa: PLC0415 - the SDK behind it takes a second to import
+
     options = RunOptions(
         episodes=episodes,
         concurrency=concurrency,

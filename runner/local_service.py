@@ -1,4 +1,4 @@
-"""The grading service as a child process, for runs that name no other."""
+"""The grading service: the one that was named, or one started as a child process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.client import GraderClient
 from runner.errors import LocalServiceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-__all__ = ["SERVICE_ARGUMENTS", "local_service"]
+__all__ = ["SERVICE_ARGUMENTS", "ServiceAddress", "local_service", "open_service"]
 
 SERVICE_ARGUMENTS = ("-m", "service", "--host", "127.0.0.1", "--port", "0")
 
@@ -34,6 +36,25 @@ if sys.platform == "linux":
         sys.exit("the runner is gone")
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAddress:
+    """Where the service is; without a URL it is started as a child with `environment`."""
+
+    url: str | None
+    environment: Mapping[str, str]
+
+
+@asynccontextmanager
+async def open_service(address: ServiceAddress) -> AsyncIterator[GraderClient]:
+    """Connect to a service, starting one if none is named."""
+    if address.url is not None:
+        async with GraderClient(address.url) as client:
+            yield client
+        return
+    async with local_service(address.environment) as url, GraderClient(url) as client:
+        yield client
 
 
 @asynccontextmanager

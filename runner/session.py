@@ -13,9 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TextIO
 
 from runner.batch import Batch
-from runner.client import GraderClient
 from runner.episode import Episode
-from runner.local_service import local_service
+from runner.local_service import open_service
 from runner.model import MAX_TOKENS, SDK_VERSION, ClaudeModel, live_client, offline_client
 from runner.offline.server import serve_offline
 from runner.records import SCRIPTED_NOTICE, EpisodePlan, RunConfig, RunSummary, TaskSpec, summarise
@@ -23,20 +22,14 @@ from runner.report import Reporter
 from runner.store import RunStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from runner.client import GraderClient
+    from runner.local_service import ServiceAddress
     from runner.records import EpisodeRecord
 
-__all__ = ["RunOptions", "RunResult", "ServiceAddress", "open_service", "run_session"]
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceAddress:
-    """Where the service is; without a URL it is started as a child with `environment`."""
-
-    url: str | None
-    environment: Mapping[str, str]
+__all__ = ["RunOptions", "RunResult", "run_session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +54,6 @@ class RunResult:
     summary: RunSummary
     fatal: str | None
     signal: int | None
-
-
-@asynccontextmanager
-async def open_service(address: ServiceAddress) -> AsyncIterator[GraderClient]:
-    """Connect to a service, starting one if none is named."""
-    if address.url is not None:
-        async with GraderClient(address.url) as client:
-            yield client
-        return
-    async with local_service(address.environment) as url, GraderClient(url) as client:
-        yield client
 
 
 @asynccontextmanager

@@ -7,9 +7,14 @@ from service.sandbox import Sandbox, SandboxConfig
 
 
 @pytest.fixture(scope="session")
-async def grader() -> AsyncIterator[Grader]:
+async def sandbox() -> AsyncIterator[Sandbox]:
+    running = Sandbox(SandboxConfig(wall_time_s=5))
+    await running.start()
+    yield running
+    await running.stop()
+
+
+@pytest.fixture(scope="session")
+def grader(sandbox: Sandbox) -> Grader:
     """The real grader over the real sandbox."""
-    sandbox = Sandbox(SandboxConfig(wall_time_s=5))
-    await sandbox.start()
-    yield Grader(sandbox)
-    await sandbox.stop()
+    return Grader(sandbox)

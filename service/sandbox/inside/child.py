@@ -42,7 +42,7 @@ class _Session:
 
     def answer(self, message: dict[str, Any]) -> bytes:
         """Handles one message; what fails is an answer too."""
-        reserve = bytes(_RESERVE_BYTES)  # never touched, so it costs nothing; given back when memory has run out, so that this can be said
+        reserve = bytes(_RESERVE_BYTES)  # given back where memory has run out; never touched, so it costs nothing
         try:
             answer = self._handle(message)
         except running.Failure as failure:

@@ -43,9 +43,12 @@ def check_row(case: Case, answers: Sequence[Answer]) -> None:
     Raises:
         BrokenError: the row is lost.
     """
+    held = len(case.state["buffer"])
     for number, (events, answer) in enumerate(zip(case.batches, answers, strict=True), 1):
         try:
             _ROW_CHECKS[case.row](case, events, answer)
+            if case.row == "tier3":
+                held = _check_buffers(answer, came_with=held)
         except BrokenError as broken:
             where = f"call {number} of {len(case.batches)}: " if len(case.batches) > 1 else ""
             raise BrokenError(f"{where}{broken}") from None
@@ -106,21 +109,23 @@ def _check_heavy_tail(case: Case, events: Sequence[Any], answer: Answer) -> None
 
 
 def _check_tier3(case: Case, events: Sequence[Any], answer: Answer) -> None:
-    del events
-    result = _result(answer)
-    state = _state(result)
-    held = _buffer_length(state)
+    del case, events
+    telemetry = _result(answer).get("telemetry")
+    if telemetry is not True and type(telemetry) is not dict:
+        raise BrokenError("telemetry is missing" if telemetry is None else "telemetry is neither a dict nor True")
+
+
+def _check_buffers(answer: Answer, *, came_with: int) -> int:
+    """Judges the buffer that was returned and the one that was passed in; answers how many rows are handed on."""
+    held = _buffer_length(_state(_result(answer)))
     if held is None:
         raise BrokenError("state has no buffer that is a list or deque")
     if held > BUFFER_LIMIT:
         raise BrokenError(f"the returned buffer holds {held} rows, at most {BUFFER_LIMIT} are allowed")
     left = _buffer_length(answer.given_state) or 0
-    came_with = len(case.state["buffer"])
     if left > max(BUFFER_LIMIT, came_with):
         raise BrokenError(f"the buffer that was passed in has grown to {left} rows")
-    telemetry = result.get("telemetry")
-    if telemetry is not True and type(telemetry) is not dict:
-        raise BrokenError("telemetry is missing" if telemetry is None else "telemetry is neither a dict nor True")
+    return held
 
 
 def _check_validity(case: Case, events: Sequence[Any], answer: Answer) -> None:
@@ -212,8 +217,9 @@ def _number(value: Any) -> float | None:
 
 
 def _shown(value: Any) -> str:
-    """A value in a few characters; only decoded builtin types come here."""
+    """A value in a few characters; what was no plain data goes by the name its type claims to have."""
     if value is None or type(value) in (bool, int, float, str):
         text = repr(value)
         return text if len(text) <= 40 else f"{text[:40]}…"
-    return f"a {type(value).__name__}"
+    name = getattr(value, "type_name", type(value).__name__)
+    return f"a {name[:60]}" if name.isidentifier() else "no plain data"

@@ -260,10 +260,35 @@ def test_no_state_is_not_a_bounded_state(state: Any) -> None:
 def test_the_given_buffer_does_not_grow_past_240_unless_it_came_with_more(
     came_with: int, left_with: int, holds: bool
 ) -> None:
-    case = replace(CASES["tier3"], state=first_state(buffer=buffer_of(came_with)))
+    flood = CASES["tier3"]
+    case = replace(flood, state=first_state(buffer=buffer_of(came_with)), batches=flood.batches[:1])
     reason = broken("tier3", answer(given_state=first_state(buffer=buffer_of(left_with))), case=case)
 
-    assert reason == (None if holds else f"call 1 of 12: the buffer that was passed in has grown to {left_with} rows")
+    assert reason == (None if holds else f"the buffer that was passed in has grown to {left_with} rows")
+
+
+def test_a_buffer_that_came_with_more_may_not_lend_its_room_to_the_next_call() -> None:
+    flood = CASES["tier3"]
+    case = replace(flood, state=first_state(buffer=buffer_of(300)), batches=flood.batches[:2])
+    as_it_came = answer(given_state=first_state(buffer=buffer_of(300)))
+
+    reason = broken("tier3", as_it_came, as_it_came, case=case)
+    assert reason == "call 2 of 2: the buffer that was passed in has grown to 300 rows"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Opaque("coroutine"), "process_batch returned a coroutine, not a dict"),
+        (Opaque("cycle of lies"), "process_batch returned no plain data, not a dict"),
+        ([], "process_batch returned a list, not a dict"),
+        ("x" * 99, f"process_batch returned '{'x' * 39}…, not a dict"),
+    ],
+)
+def test_a_value_is_named_as_its_author_knows_it(value: Any, shown: str) -> None:
+    with pytest.raises(BrokenError) as reason:
+        check_spread(CASES["tier1"], [Answer(value, None)])
+    assert str(reason.value) == shown
 
 
 @pytest.mark.parametrize("telemetry", [True, {}, {"kept": 1}, {0: None}])

@@ -5,6 +5,7 @@ import struct
 
 import pytest
 
+from service.sandbox.inside import seccomp
 from service.sandbox.inside.seccomp import ARCHITECTURES, build_filter
 
 ALLOW, REFUSE, MISSING = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
@@ -89,6 +90,12 @@ def test_only_the_named_calls_can_ever_be_allowed(machine: str) -> None:
     assert allowed <= set(numbers.values())
     for name in ("read", "write", "mmap", "futex", "exit_group", "clock_nanosleep", "getrandom", "rt_sigreturn"):
         assert numbers[name] in allowed
+
+
+def test_every_allowed_name_has_a_number_and_every_number_a_use() -> None:
+    allowed = {*seccomp._FREE, *seccomp._conditional(PID)}
+    assert allowed == set(ARCHITECTURES["x86_64"].numbers)
+    assert set(ARCHITECTURES["aarch64"].numbers) < allowed
 
 
 @machines

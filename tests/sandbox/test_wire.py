@@ -124,6 +124,11 @@ def test_what_is_no_plain_data_becomes_a_mark(value: Any) -> None:
     assert isinstance(round_trip(value), Opaque)
 
 
+def test_the_largest_integers_and_long_texts_of_digits_survive() -> None:
+    value = [2**1024 - 1, 1 - 2**1024, "1" * 5000, 7]
+    assert round_trip(value) == value
+
+
 def test_a_cycle_becomes_a_mark() -> None:
     cycle: list[Any] = [1]
     cycle.append(cycle)
@@ -182,6 +187,9 @@ def test_a_text_over_the_limit_is_too_large() -> None:
         "[" * 200_000,
         '{"a":' * 200_000,
         "1" * 5000,
+        "9" * 400,
+        "-" + "9" * 4300,
+        str(2**1024),
         "\u00e9",
         '"\ud800"',
     ],

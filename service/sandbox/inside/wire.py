@@ -16,6 +16,7 @@ trust rests on `decode`, which builds exact builtin types and refuses whatever `
 """
 
 import json
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -157,8 +158,9 @@ def decode(payload: bytes) -> Any:
     Raises:
         WireError: not what `encode` writes (malformed, forged marks, duplicate keys, too deep, too long numbers).
     """
+    decoder = _wary_decoder if _LONG_NUMBER.search(payload) else _decoder
     try:
-        return _decoder.decode(payload.decode("ascii"))
+        return decoder.decode(payload.decode("ascii"))
     except WireError:
         raise
     except RecursionError:
@@ -185,7 +187,7 @@ def _marked(members: dict[str, Any]) -> Any:
         case {"$": "dict", "v": list(pairs), **rest} if not rest:
             return _dict_of(pairs)
         case {"$": "opaque", "type": str(name), **rest} if not rest:
-            return Opaque(name)
+            return Opaque(name[:200])
     raise WireError("unknown mark")
 
 
@@ -198,5 +200,15 @@ def _dict_of(pairs: list[Any]) -> dict[Any, Any]:
     return out
 
 
+def _short_int(digits: str) -> int:
+    number = int(digits) if len(digits) < MAX_INT_BITS else None
+    if number is None or number.bit_length() > MAX_INT_BITS:
+        raise WireError("integer beyond the range of a float")
+    return number
+
+
 _KEYS = frozenset({str, int, float, bool, type(None), tuple, Opaque})
 _decoder = json.JSONDecoder(object_pairs_hook=_object)
+# Looking at every integer costs, and only a run of this many digits, in a number or a text, can make one too large.
+_wary_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_short_int)
+_LONG_NUMBER = re.compile(rb"[0-9]{300}")

@@ -1,5 +1,6 @@
 """Hostile and clumsy code on the real sandbox: each gets the status it earned, and the next call works."""
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -168,6 +169,18 @@ def hash_with_seed_0() -> str:
 
 async def test_the_hash_seed_is_fixed(sandbox: Sandbox, hash_with_seed_0: str) -> None:
     assert (await sandbox.execute("hash('reading')")).result == hash_with_seed_0
+
+
+async def test_only_its_own_descriptors_are_open(sandbox: Sandbox) -> None:
+    code = """import os
+def is_open(number):
+    try: os.close(os.dup(number))
+    except OSError: return False
+    return True
+[number for number in range(64) if is_open(number)]"""
+    busy = asyncio.create_task(sandbox.execute("import time; time.sleep(0.5)"))
+    assert (await sandbox.execute(code)).result == "[0, 1, 2, 3]"
+    await busy
 
 
 async def test_runs_are_repeatable(sandbox: Sandbox) -> None:

@@ -73,7 +73,7 @@ class ChildProcess:
         Raises:
             ChannelClosedError: the child ended, or closed its channel.
             ForgedAnswerError: it sent what is no answer, or answered before it was asked.
-            OutputFloodError: it wrote more than is drained, or an answer over the limit.
+            OutputFloodError: it wrote more than is drained.
         """
         if self._buffer:
             raise ForgedAnswerError
@@ -81,8 +81,8 @@ class ChildProcess:
         await self._write(wire.frame(nonce + payload))
         await self._wait_for(4)
         length = int.from_bytes(self._take(4), "big")
-        if length > self._limits.answer_bytes + wire.NONCE_BYTES:
-            raise OutputFloodError
+        if length > self._limits.answer_bytes + wire.NONCE_BYTES:  # the child's own code keeps to the limit
+            raise ForgedAnswerError
         await self._wait_for(length)
         answer = self._take(length)
         if not secrets.compare_digest(answer[: wire.NONCE_BYTES], nonce):

@@ -78,7 +78,7 @@ for _ in range(4): threading.Thread(target=burn).start()""",
     # its descriptors
     "closes its channel": ("import os, time; os.close(3); time.sleep(60)", Status.ERROR, "closed its channel"),
     "forges an answer": ("import os; os.write(3, b'\\0\\0\\0\\x20' + b'0' * 32)", Status.ERROR, "no answer"),
-    "announces 4 GiB": ("import os; os.write(3, b'\\xff' * 20)", Status.OUTPUT_LIMIT, ""),
+    "announces 4 GiB": ("import os; os.write(3, b'\\xff' * 20)", Status.ERROR, "no answer"),
 }
 
 

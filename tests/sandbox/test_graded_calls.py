@@ -72,7 +72,7 @@ async def test_the_wall_clock_covers_all_calls_together(sandbox: Sandbox) -> Non
 
 FORGED = {
     "surplus bytes": "os.write(3, b'abc')",
-    "a whole frame ahead": "os.write(3, b'\\0\\0\\0\\x20' + b'0' * 16 + b'{\"status\":\"ok\"}0')",
+    "a whole frame ahead": "os.write(3, b'\\0\\0\\0\\x1f' + bytes(16) + b'{\"status\":\"ok\"}')",
 }
 
 

@@ -27,11 +27,19 @@ def main(host: str, port: int) -> None:
     Settings are read from GAUNTLET_… environment variables; the README lists them.
     """
     try:
-        app = create_app(read_settings(os.environ))
+        settings = read_settings(os.environ)
+        app = create_app(settings)
         listener = _listen(host, port)
     except StartError as error:
         raise click.ClickException(str(error)) from None
-    config = uvicorn.Config(app, access_log=False, log_level="warning", loop="uvloop", http="httptools")
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        loop="uvloop",
+        http="httptools",
+        timeout_graceful_shutdown=settings.drain_s,
+    )
     server = _Server(config)
     # uvicorn raises the signal that ended it once more when it is done: an orderly end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

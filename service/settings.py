@@ -36,6 +36,12 @@ class Settings(BaseModel):
         default_factory=lambda: 4 * (os.cpu_count() or 1), ge=1, le=1024, description="sandboxed processes at a time"
     )
     queue: int = Field(256, ge=1, le=65536, description="requests in flight or waiting; one more is answered 503")
+    drain_s: int = Field(
+        15,
+        ge=1,
+        le=600,
+        description="seconds that requests in flight get to finish after SIGTERM, before they are cut off",
+    )
     sandbox_uid: int = Field(
         61113, ge=1, le=2**31 - 2, description="user that sandboxed processes become when root runs the service"
     )

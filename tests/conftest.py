@@ -41,9 +41,12 @@ def running_service(**settings: str) -> Iterator[ServiceProcess]:
         yield ServiceProcess(process, _served_url(process))
     finally:
         process.terminate()
-        process.wait(timeout=30)
-        assert process.stdout is not None
-        process.stdout.close()
+        try:
+            process.wait(timeout=30)
+        finally:
+            process.kill()
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def _served_url(process: subprocess.Popen[str]) -> str:

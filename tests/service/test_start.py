@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import running_service
+from tests.conftest import ServiceProcess, running_service
 from tests.sandbox.test_processes import descendants_of
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
@@ -95,19 +95,40 @@ def test_sigterm_ends_it_and_everything_it_started() -> None:
     assert not [pid for pid in started if is_running(pid)]
 
 
+def begin_request(service: ServiceProcess, body: bytes, announced: int | None = None) -> socket.socket:
+    """Sends a request for an execution whose answer, or rest, is yet to come."""
+    host, port = service.url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), timeout=20)
+    lines = [b"POST /execute HTTP/1.1", b"host: x", b"content-type: application/json"]
+    client.sendall(b"\r\n".join([*lines, b"content-length: %d" % (announced or len(body)), b"", body]))
+    time.sleep(0.5)
+    return client
+
+
 def test_sigterm_lets_what_is_in_flight_finish() -> None:
     with running_service() as service:
-        host, port = service.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as client:
-            body = b'{"expression": "import time; time.sleep(1); 7"}'
-            head = b"POST /execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-            client.sendall(head % len(body) + body)
-            time.sleep(0.3)
+        with begin_request(service, b'{"expression": "import time; time.sleep(1); 7"}') as client:
             service.process.send_signal(signal.SIGTERM)
-            answer = client.recv(65536)
+            answer = client.makefile("rb").read()
         assert b"200 OK" in answer
         assert b'"result":"7"' in answer
         assert service.process.wait(timeout=10) == 0
+
+
+def test_sigterm_does_not_wait_for_a_client_that_never_ends_its_request() -> None:
+    with running_service(GAUNTLET_DRAIN_S="1") as service, begin_request(service, b"{", announced=1000):
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=5) == 0
+
+
+def test_sigterm_cuts_off_what_takes_longer_than_the_drain() -> None:
+    slow = b'{"expression": "import time; time.sleep(20)", "timeout_s": 30}'
+    with running_service(GAUNTLET_DRAIN_S="1") as service, begin_request(service, slow):
+        processes = descendants_of(service.pid)
+        assert len(processes) == 2
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=5) == 0
+    assert not [pid for pid in processes if is_running(pid)]
 
 
 def test_a_killed_service_leaves_no_process_behind() -> None:

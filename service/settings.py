@@ -40,7 +40,7 @@ class Settings(BaseModel):
         15,
         ge=1,
         le=600,
-        description="seconds that requests in flight get to finish after SIGTERM, before they are cut off",
+        description="seconds that requests in flight get to finish in after SIGTERM",
     )
     sandbox_uid: int = Field(
         61113, ge=1, le=2**31 - 2, description="user that sandboxed processes become when root runs the service"

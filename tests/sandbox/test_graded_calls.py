@@ -90,7 +90,7 @@ async def test_bytes_left_behind_an_answer_fail_the_next_call_at_once(sandbox: S
     code = """import os, threading, time
 def late():
     time.sleep(0.2)
-    os.write(3, b'abc')
+    os.write(3, b'\\0\\x0f\\xff\\xff')  # as if a megabyte were to follow
 def process_batch(e, s):
     threading.Thread(target=late).start()
     return {'state': {}}"""

@@ -1,6 +1,7 @@
 """Starts the service: ``python -m service`` or ``gauntlet-service``."""
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ import uvicorn
 
 from service.app import create_app
 from service.errors import StartError
+from service.http import BoundedHttpProtocol
 from service.settings import read_settings
 
 __all__ = ["main"]
@@ -37,13 +39,14 @@ def main(host: str, port: int) -> None:
         access_log=False,
         log_level="warning",
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttpProtocol,
         timeout_graceful_shutdown=settings.drain_s,
     )
     server = _Server(config)
     # uvicorn raises the signal that ended it once more when it is done: an orderly end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    _use_all_descriptors()
     with listener:
         server.run(sockets=[listener])
     if app.state.condition.fault is not None:
@@ -60,6 +63,12 @@ class _Server(uvicorn.Server):
             self.should_exit = True
         elif sockets and self.started:
             click.echo(f"Resilience Gauntlet is serving on {_url(sockets[0])}")
+
+
+def _use_all_descriptors() -> None:
+    """Raises the soft limit to the hard one: connections and sandboxed processes draw on the same descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

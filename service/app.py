@@ -59,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("resilience-gauntlet"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,
     )
     app.state.condition = condition
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024)

@@ -6,7 +6,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -30,9 +30,11 @@ class ServiceProcess:
 
 
 @contextmanager
-def running_service(**settings: str) -> Iterator[ServiceProcess]:
+def running_service(limits: Sequence[str] = (), **settings: str) -> Iterator[ServiceProcess]:
+    """Starts a service; the limits are arguments of prlimit(1)."""
+    limited = ["prlimit", *limits] if limits else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "--port", "0"],
+        [*limited, sys.executable, "-m", "service", "--port", "0"],
         env={"PATH": os.environ["PATH"], **settings},
         stdout=subprocess.PIPE,
         text=True,

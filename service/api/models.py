@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.grading import GUARDRAIL_WORDS
@@ -37,6 +37,7 @@ def _storable(source: str) -> str:
 
 Source = Annotated[str, StringConstraints(strict=True), AfterValidator(_storable)]
 
+_MAX_MEMBERS = 32
 _EXAMPLE_CODE = (
     "def process_batch(events, state):\n"
     "    return {'clean': [], 'mean': 0.0, 'std': 0.0, 'alerts': [], 'telemetry': {}, 'state': state}\n"
@@ -47,14 +48,24 @@ def _documented(*examples: Any) -> ConfigDict:
     return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": list(examples)})
 
 
-class ExecuteRequest(BaseModel):
+class _Request(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _few_members(cls, data: Any) -> Any:
+        """Tells of one surplus member rather than of each of fifty thousand."""
+        if isinstance(data, dict) and len(data) > _MAX_MEMBERS:
+            raise PydanticCustomError("too_many", "Input has {count} members", {"count": len(data)})
+        return data
+
+
+class ExecuteRequest(_Request):
     """Python to run in a sandboxed process of its own."""
 
     model_config = _documented({"expression": "print('probing')\nstats.median([5.0, 8.0])", "timeout_s": 2.0})
 
     expression: Source = Field(description="Python source; the value of a last bare expression is answered")
     timeout_s: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="wall clock in seconds, up to the service's own limit"
+        None, gt=0, strict=True, allow_inf_nan=False, description="wall clock in seconds, up to the service's own limit"
     )
 
 
@@ -86,7 +97,7 @@ class ExecuteResponse(BaseModel):
     max_rss_kb: int = Field(description="most resident memory it had, KiB")
 
 
-class GradeRequest(BaseModel):
+class GradeRequest(_Request):
     """A submission: the whole replacement source."""
 
     model_config = _documented({"code": _EXAMPLE_CODE, "suite": "classic"})

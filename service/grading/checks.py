@@ -122,6 +122,8 @@ def _check_buffers(answer: Answer, *, came_with: int) -> int:
         raise BrokenError("state has no buffer that is a list or deque")
     if held > BUFFER_LIMIT:
         raise BrokenError(f"the returned buffer holds {held} rows, at most {BUFFER_LIMIT} are allowed")
+    if type(answer.given_state) is not dict:
+        raise BrokenError("the state that was passed in is no dict any more")
     left = _buffer_length(answer.given_state) or 0
     if left > max(BUFFER_LIMIT, came_with):
         raise BrokenError(f"the buffer that was passed in has grown to {left} rows")

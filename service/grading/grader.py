@@ -72,7 +72,7 @@ async def _call(process: CodeProcess, case: Case) -> _CaseRun:
 def _load_failure(loaded: ProcessOutcome) -> str:
     if loaded.ok:
         return f"{ENTRY_POINT} missing"
-    return loaded.error if loaded.error.startswith("Syntax error") else f"Import failed: {loaded.summary}"
+    return loaded.summary if loaded.summary.startswith("Syntax error") else f"Import failed: {loaded.summary}"
 
 
 def _judged(code: str, runs: Sequence[_CaseRun]) -> Grade:

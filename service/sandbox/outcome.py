@@ -56,17 +56,19 @@ class Outcome:
     def given_state(self) -> Any:
         """The state that was passed in, as the graded call left it behind."""
         answer = self.answer or {}
-        if "given_state" in answer:
-            return answer["given_state"]
-        returned = answer.get("returned")
-        return returned.get("state") if isinstance(returned, dict) else None
+        if answer.get("handed_back") is True and isinstance(answer.get("returned"), dict):
+            return answer["returned"].get("state")
+        return answer.get("given_state")
 
     @property
     def summary(self) -> str:
         """The failure in one line: the exception and its message, and where."""
-        text = self.error.rstrip().rpartition("\n")[2][:300]
+        lines = self.error.split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "no reason given")[:300]
+        text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in last)
         where = f" (line {self.line})" if self.line and f"line {self.line}" not in text else ""
-        return f"{text}{where}" if self.status is Status.ERROR else f"{self.status}: {text}{where}"
+        named = self.status in (Status.ERROR, Status.SYNTAX_ERROR)
+        return f"{text}{where}" if named else f"{self.status}: {text}{where}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The trusted side of the sandbox: it owns slots, deadlines and the verdict on how a process ended."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -27,9 +28,13 @@ __all__ = ["Report", "Sandbox", "SandboxConfig", "SandboxProcess"]
 
 _READY_TIMEOUT_S = 10.0
 _DRAINED_BYTES = 16 << 20
+_MAX_MESSAGE_BYTES = 1 << 30
+_KILL_TIMEOUT_S = 5.0
+_SPAWN_ATTEMPTS = 3
 _NEAR_LIMIT = 0.95
 _DYING_S = 0.2  # between the end of a process's descriptors and its own
 _MAX_ERROR_CHARS = 8000
+_MAX_LINE = 1_000_000
 _CLAIMABLE = frozenset({"ok", "error", "syntax_error", "memory_limit", "output_limit"})
 
 
@@ -83,8 +88,7 @@ class Sandbox:
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._starting = asyncio.Lock()
-        self._zygote: ZygoteProcess | None = None
+        self._zygote: asyncio.Task[ZygoteProcess] | None = None
         self._layers: frozenset[str] = frozenset()
         self._retired: set[asyncio.Task[None]] = set()
         self.in_use = 0
@@ -97,7 +101,8 @@ class Sandbox:
         """
         lockdown.become_subreaper()
         lockdown.set_dumpable(False)
-        zygote = self._zygote = await self._launch()
+        self._zygote = asyncio.create_task(self._launch())
+        zygote = await self._zygote
         missing: dict[str, str] = {}
         wanted = [layer for layer in lockdown.LAYERS if layer != "uid" or lockdown.runs_as_root()]
         for layer in wanted:
@@ -116,9 +121,10 @@ class Sandbox:
 
     async def stop(self) -> None:
         """Ends the zygote and every process that it still has."""
-        if self._zygote is not None:
-            await self._zygote.close()
-            self._zygote = None
+        launched, self._zygote = self._zygote, None
+        if launched is not None:
+            with contextlib.suppress(StartError):
+                await (await launched).close()
         if self._retired:
             await asyncio.wait(self._retired)
 
@@ -169,28 +175,29 @@ class Sandbox:
         )
 
     async def _fresh_process(self) -> "SandboxProcess":
-        """One that is locked down and waits; what dies before that is tried once more."""
-        try:
-            return await self._locked_down(await self._living_zygote(), self._layers)
-        except SandboxError:
-            return await self._locked_down(await self._living_zygote(), self._layers)
+        """One that is locked down and waits; what dies before that is tried again."""
+        for _ in range(_SPAWN_ATTEMPTS - 1):
+            with contextlib.suppress(SandboxError):
+                return await self._locked_down(await self._living_zygote(), self._layers)
+        return await self._locked_down(await self._living_zygote(), self._layers)
 
     async def _living_zygote(self) -> ZygoteProcess:
-        async with self._starting:
-            if self._zygote is None:
-                raise SandboxError("the sandbox is not running")
-            if not self._zygote.alive:
-                self._retire(self._zygote)
-                try:
-                    self._zygote = await self._launch()
-                except StartError as error:
-                    raise SandboxError(str(error)) from None
-            return self._zygote
+        """The zygote, or the next one; its launch is everybody's, so nobody's cancellation ends it."""
+        if self._zygote is None:
+            raise SandboxError("the sandbox is not running")
+        if self._zygote.done() and not _is_alive(self._zygote):
+            self._retire(self._zygote)
+            self._zygote = asyncio.create_task(self._launch())
+        try:
+            return await asyncio.shield(self._zygote)
+        except StartError as error:
+            raise SandboxError(str(error)) from None
 
-    def _retire(self, zygote: ZygoteProcess) -> None:
-        task = asyncio.create_task(zygote.outlive_children())
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+    def _retire(self, launched: "asyncio.Task[ZygoteProcess]") -> None:
+        if launched.exception() is None:
+            task = asyncio.create_task(launched.result().outlive_children())
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
 
     async def _launch(self) -> ZygoteProcess:
         config = self.config
@@ -223,6 +230,10 @@ class Sandbox:
             return f"its self-test ended with {outcome.status}: {outcome.summary}"
         succeeded = (outcome.answer or {}).get("succeeded")
         return ", ".join(succeeded) if isinstance(succeeded, list) else "its self-test gave no answer"
+
+
+def _is_alive(launched: "asyncio.Task[ZygoteProcess]") -> bool:
+    return launched.exception() is None and launched.result().alive
 
 
 def _probes_of(layer: str, abi: int) -> list[str]:
@@ -286,7 +297,7 @@ class SandboxProcess:
         """Sends one message and judges what comes back; the wall clock runs from the first one on."""
         if self._deadline is None:
             self._deadline = time.monotonic() + (timeout_s or self._config.wall_time_s)
-        payload = wire.encode(message, max_bytes=1 << 30)
+        payload = wire.encode(message, max_bytes=_MAX_MESSAGE_BYTES, max_values=_MAX_MESSAGE_BYTES)
         try:
             async with asyncio.timeout(self._deadline - time.monotonic()):
                 return _judged(await self._child.ask(payload))
@@ -307,7 +318,10 @@ class SandboxProcess:
 
     async def _end(self) -> None:
         self._zygote.kill(self._child.pid)
-        await asyncio.wait([self._exited])
+        done, _ = await asyncio.wait([self._exited], timeout=_KILL_TIMEOUT_S)
+        if not done:
+            self._zygote.abandon()  # it does not reap: so this process will
+            await asyncio.wait([self._exited])
         self.stdout, self.stderr, self.truncated = self._child.close()
 
     async def _overdue(self) -> Outcome:
@@ -332,12 +346,14 @@ def _judged(payload: bytes) -> Outcome:
         raise wire.WireError("no status")
     if answer["status"] not in _CLAIMABLE:
         raise wire.WireError("unknown status")
-    error, line = answer.get("error"), answer.get("line")
+    status, error, line = Status(answer["status"]), answer.get("error"), answer.get("line")
+    if (status is Status.OK) != (error is None) or not isinstance(error, str | None):
+        raise wire.WireError("an error where there is none, or none where there is one")
     return Outcome(
-        Status(answer["status"]),
-        printable(error[:_MAX_ERROR_CHARS]) if isinstance(error, str) else "",
+        status,
+        printable((error or "")[:_MAX_ERROR_CHARS]),
         answer,
-        line if isinstance(line, int) and line > 0 else None,
+        line if isinstance(line, int) and 0 < line < _MAX_LINE else None,
     )
 
 

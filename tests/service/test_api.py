@@ -1,8 +1,10 @@
 """The HTTP contract, against the real service in a process of its own."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +274,67 @@ async def test_every_body_has_an_example(client: httpx.AsyncClient) -> None:
                     bodies.add(media["schema"]["$ref"].rpartition("/")[2])
     assert {"TaskResponse", "GradeRequest", "GradeResponse", "ExecuteRequest", "ExecuteResponse"} <= bodies
     assert {name for name in bodies if not document["components"]["schemas"][name].get("examples")} == set()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 200_000,
+        b"GET /health HTTP/1.1\r\na: " + b"x" * 2_000_000,
+        b"GET /" + b"x" * 2_000_000,
+    ],
+    ids=["many headers", "one long header", "a long path"],
+)
+async def test_a_head_without_end_is_refused_and_holds_nobody_up(service: ServiceProcess, head: bytes) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    with contextlib.suppress(ConnectionError):
+        for start in range(0, len(head), 4096):
+            writer.write(head[start : start + 4096])
+            await writer.drain()
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionError):
+            answer = await reader.read(65536)
+            assert answer == b"" or answer.split()[1] == b"431"
+    writer.close()
+    started = time.monotonic()
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        assert (await client.get("/health", headers={"x-long": "y" * 30_000})).status_code == 200
+    assert time.monotonic() - started < 1
+
+
+async def test_fifty_thousand_unknown_members_are_one_error(client: httpx.AsyncClient) -> None:
+    body = {"code": "x", **{f"member{number}": 1 for number in range(50_000)}}
+    response = await client.post("/grade", json=body)
+    assert response.status_code in (413, 422)
+    assert len(response.content) < 1000
+
+
+@pytest.mark.parametrize("timeout_s", ["2", True, [2]])
+async def test_a_timeout_is_a_number(client: httpx.AsyncClient, timeout_s: Any) -> None:
+    response = await client.post("/execute", json={"expression": "1", "timeout_s": timeout_s})
+    assert problem_of(response, 422)["errors"][0]["field"] == "timeout_s"
+
+
+async def test_descriptors_used_up_by_idle_clients_are_survived() -> None:
+    with running_service(limits=["--nofile=96:96"]) as small:
+        host, port = small.url.removeprefix("http://").split(":")
+        for _ in range(3):
+            idle = [await asyncio.open_connection(host, int(port)) for _ in range(120)]
+            await asyncio.sleep(0.3)
+            for _, writer in idle[:4]:
+                writer.close()
+            async with httpx.AsyncClient(base_url=small.url, timeout=15) as client:
+                with contextlib.suppress(httpx.TransportError):
+                    answers = await asyncio.gather(
+                        *(client.post("/execute", json={"expression": "1"}) for _ in range(2)), return_exceptions=True
+                    )
+                    statuses = {answer.status_code for answer in answers if isinstance(answer, httpx.Response)}
+                    assert statuses <= {200, 500, 503}
+            for _, writer in idle:
+                writer.close()
+            await asyncio.sleep(0.3)
+        async with httpx.AsyncClient(base_url=small.url, timeout=15) as client:
+            answers = [await client.post("/execute", json={"expression": "1 + 1"}) for _ in range(12)]
+            assert [answer.json()["result"] for answer in answers] == ["2"] * 12
+            assert (await client.get("/health")).json()["capacity"]["processes"] == 0

@@ -8,7 +8,8 @@ The answers are claims, nothing more: this process is the submission's from the 
 ==========  ==========================================  ==========================================================
 execute     ``code``                                    ``result``: str or null, ``truncated``
 load        ``code``, ``entry_point``                   ``defined``: whether there is such a callable
-call        ``events``, ``state`` or ``hand_on``        ``returned``, ``given_state`` (as left behind by the call)
+call        ``events``, ``state`` or ``hand_on``        ``returned``, ``given_state`` as the call left it, or
+                                                        ``handed_back``: it is the very state that was returned
 probe       ``forbidden``: names of probes              ``succeeded``: those that were not forbidden after all
 ==========  ==========================================  ==========================================================
 """
@@ -114,8 +115,8 @@ class _Session:
         except BaseException as error:
             raise running.failure_of(error) from None
         self._state = dict.get(returned, "state") if issubclass(type(returned), dict) else None
-        answer = {"status": "ok", "returned": returned}
-        return answer if self._state is state else answer | {"given_state": state}
+        given = {"handed_back": True} if self._state is state else {"given_state": state}
+        return {"status": "ok", "returned": returned, **given}
 
     def _encoded(self, answer: dict[str, Any]) -> bytes:
         try:
@@ -142,7 +143,7 @@ def serve(max_result_chars: int, max_answer_bytes: int) -> None:
     random.seed(0)  # the same draws in every run: a grade is repeatable
     while header := _read(4 + wire.NONCE_BYTES):
         payload = _read(int.from_bytes(header[:4], "big") - wire.NONCE_BYTES)
-        answer = session.answer(wire.decode(payload))
+        answer = session.answer(wire.decode(payload, max_values=len(payload)))
         _write(wire.frame(header[4:] + answer))
 
 

@@ -5,6 +5,7 @@ every right that the kernel's ABI knows is handled and none is granted. Source o
 linux/seccomp.h, linux/prctl.h. Kernels from 5.13 (Landlock ABI 1) will do: what newer ABIs add, seccomp denies too.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -57,14 +58,14 @@ class Limits:
         cpu_seconds: processor time of all its threads, whole seconds; SIGXCPU, one second later SIGKILL.
         open_files: descriptors.
         stack_bytes: of the main thread and, by default, of each other one.
-        tasks: processes and threads of the child's user, a second fence behind seccomp.
+        tasks: processes and threads of the child's user, beyond those it has when the zygote starts.
     """
 
     memory_bytes: int
     cpu_seconds: int
     open_files: int
     stack_bytes: int = 8 << 20
-    tasks: int = 4096
+    tasks: int = 128
 
 
 class _FilterProgram(ctypes.Structure):
@@ -93,6 +94,7 @@ class Lockdown:
         self._ruleset = _create_ruleset(abi) if "landlock" in layers else -1
         self._filter = seccomp.build_filter(os.uname().machine, _PID_PLACEHOLDER) if "seccomp" in layers else b""
         self._mapped_bytes = mapped_bytes
+        self._other_tasks = _tasks_of(uid if "uid" in layers else os.getuid())
 
     def apply(self, *, first_free_descriptor: int) -> None:
         """Locks the calling process down; there is no way back.
@@ -124,13 +126,14 @@ class Lockdown:
     def _set_rlimits(self) -> None:
         limits = self._limits
         memory = self._mapped_bytes + limits.memory_bytes
+        tasks = self._other_tasks + limits.tasks
         for what, soft, hard in (
             (resource.RLIMIT_CORE, 0, 0),
             (resource.RLIMIT_FSIZE, 0, 0),
             (resource.RLIMIT_MEMLOCK, 0, 0),
             (resource.RLIMIT_MSGQUEUE, 0, 0),
             (resource.RLIMIT_STACK, limits.stack_bytes, limits.stack_bytes),
-            (resource.RLIMIT_NPROC, limits.tasks, limits.tasks),
+            (resource.RLIMIT_NPROC, tasks, tasks),
             (resource.RLIMIT_NOFILE, limits.open_files, limits.open_files),
             (resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1),
             (resource.RLIMIT_AS, memory, memory),
@@ -182,6 +185,22 @@ def mapped_bytes() -> int:
     """Address space of the calling process, bytes."""
     with open("/proc/self/statm", encoding="ascii") as statm:
         return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def _tasks_of(uid: int) -> int:
+    """How many threads all processes of a user have: the kernel counts them together."""
+    count = 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                if entry.stat().st_uid == uid or _real_uid(entry.path) == uid:
+                    count += len(os.listdir(f"{entry.path}/task"))
+    return count
+
+
+def _real_uid(process: str) -> int:
+    with open(f"{process}/status", encoding="ascii", errors="replace") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("Uid:"))
 
 
 def _become(uid: int) -> None:

@@ -5,8 +5,10 @@ import builtins
 import errno
 import linecache
 import math
+import mmap
 import statistics
 import sys
+import threading
 import traceback
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
@@ -119,9 +121,17 @@ def failure_of(error: BaseException) -> Failure:
 def _is_lack_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in _NO_MEMORY_ERRNO
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and error.args == ("can't start new thread",)
-    )
+    if isinstance(error, RuntimeError) and error.args == ("can't start new thread",):
+        return not _has_room_for(threading.stack_size())
+    return isinstance(error, MemoryError)
+
+
+def _has_room_for(size: int) -> bool:
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError:
+        return False
+    return True
 
 
 def _last_line_number(trace: TracebackType | None) -> int:

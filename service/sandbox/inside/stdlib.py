@@ -1,8 +1,8 @@
 """Imports from memory: once locked down, a child can open no file, so the zygote brings the standard library along.
 
-The whole library's compiled code (or source, where no bytecode is cached) lies in one read-only shared mapping,
-about 12 MB that no fork copies. Extension modules cannot be loaded without opening files: those that submissions
-may want are imported before the first fork, and stay.
+The whole library's compiled code (or source, where no bytecode is cached) lies in one private mapping of a file in
+memory, about 10 MB that no fork copies and no child can change for another. Extension modules cannot be loaded
+without opening files: those that submissions may want are imported before the first fork, and stay.
 """
 
 import importlib.abc
@@ -45,8 +45,7 @@ class MemoryStdlib(importlib.abc.Loader):
             data, compiled = _code_bytes(path)
             self._entries[name] = _Entry(image.tell(), len(data), compiled, package)
             image.write(data)
-        self._image = mmap.mmap(-1, max(1, image.tell()))
-        self._image.write(image.getbuffer())
+        self._image = _private_mapping(image.getbuffer())
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -74,6 +73,17 @@ class MemoryStdlib(importlib.abc.Loader):
                 f"damaged bytecode of {name}"
             )
         return code
+
+
+def _private_mapping(data: memoryview) -> mmap.mmap:
+    """Maps a copy of the data for reading; who makes it writable, which a child can, writes to a page of its own."""
+    descriptor = os.memfd_create("stdlib")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        return mmap.mmap(descriptor, len(data), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    finally:
+        os.close(descriptor)
 
 
 def _modules(root: str) -> Iterator[tuple[str, str, bool]]:

@@ -25,6 +25,8 @@ __all__ = ["NONCE_BYTES", "Opaque", "TooLargeError", "WireError", "decode", "enc
 
 NONCE_BYTES = 16
 MAX_DEPTH = 64
+MAX_VALUES = 100_000  # of an answer; a message may carry a source that is all commas
+MAX_ODD_KEYS = 1000  # hashes of texts are salted; those of numbers collide at will, and a dict of them is quadratic
 MAX_INT_BITS = 1024  # the range of a float: a larger integer is no finite reading for any check
 
 _MARK = "$"
@@ -56,27 +58,31 @@ def frame(payload: bytes) -> bytes:
     return len(payload).to_bytes(4, "big") + payload
 
 
-def encode(value: Any, *, max_bytes: int) -> bytes:
+def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes:
     """Writes a value as text, reading subclasses of the builtin types by their base's own methods.
 
     Args:
         value: anything; what is not plain data becomes an `Opaque` mark, as do cycles and nesting beyond 64.
-        max_bytes: limit on the encoded size; also bounds the number of nodes visited.
+        max_bytes: limit on the encoded size.
+        max_values: limit on the number of values, and on what `decode` must take for one: commas within texts.
 
     Raises:
         TooLargeError: the value does not fit.
     """
-    text = _dumps(_Plain(max_nodes=max_bytes // 2).convert(value, 0))
-    if len(text) > max_bytes:
-        raise TooLargeError(f"{len(text)} bytes encoded, {max_bytes} allowed")
-    return text.encode("ascii")
+    encoded = _dumps(_Plain(max_values).convert(value, 0)).encode("ascii")
+    if len(encoded) > max_bytes:
+        raise TooLargeError(f"{len(encoded)} bytes encoded, {max_bytes} allowed")
+    if _values_at_most(encoded) > max_values:
+        raise TooLargeError(f"more than {max_values} values")
+    return encoded
 
 
 class _Plain:
     """One walk from a Python value to what the JSON encoder takes as it is."""
 
-    def __init__(self, *, max_nodes: int) -> None:
-        self._nodes_left = max_nodes
+    def __init__(self, max_values: int) -> None:
+        self._values_left = max_values
+        self._odd_keys_left = MAX_ODD_KEYS
         self._open: set[int] = set()  # containers on the path from the root: finding one again is a cycle
 
     def convert(self, value: Any, depth: int) -> Any:
@@ -121,14 +127,17 @@ class _Plain:
 
     def _pairs(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
         pairs = []
+        self._odd_keys_left -= dict.__len__(value)
+        if self._odd_keys_left < 0:
+            raise TooLargeError(f"more than {MAX_ODD_KEYS} keys of dicts whose keys are not all texts")
         for key, item in dict.items(value):
             self._count()
             pairs.append([self.convert(key, depth), self.convert(item, depth)])
         return {_MARK: "dict", "v": pairs}
 
     def _count(self) -> None:
-        self._nodes_left -= 1
-        if self._nodes_left < 0:
+        self._values_left -= 1
+        if self._values_left < 0:
             raise TooLargeError("too many values")
 
 
@@ -149,55 +158,70 @@ def _opaque(type_name: str) -> dict[str, str]:
     return {_MARK: "opaque", "type": type_name[:200]}
 
 
-def decode(payload: bytes) -> Any:
+def decode(payload: bytes, *, max_values: int = MAX_VALUES) -> Any:
     """Reads a payload into exact builtin types and `Opaque`, or refuses it.
 
     Args:
-        payload: at most the caller's limit of bytes; time and memory grow with its length only.
+        payload: at most the caller's limit of bytes.
+        max_values: limit on the number of values; with the payload's length it bounds time and memory.
 
     Raises:
         WireError: not what `encode` writes (malformed, forged marks, duplicate keys, too deep, too long numbers).
     """
-    decoder = _wary_decoder if _LONG_NUMBER.search(payload) else _decoder
+    if _values_at_most(payload) > max_values:
+        raise WireError("too many values")
+    parse_int = _short_int if _LONG_NUMBER.search(payload) else None
     try:
-        return decoder.decode(payload.decode("ascii"))
+        return json.JSONDecoder(object_pairs_hook=_Reader().object, parse_int=parse_int).decode(payload.decode("ascii"))
     except WireError:
         raise
     except RecursionError:
         raise WireError("nested too deeply") from None
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # whatever it is that hostile bytes can make a constructor raise
         raise WireError(f"malformed: {type(error).__name__}") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Any:
-    plain = dict(pairs)
-    if len(plain) != len(pairs):
-        raise WireError("duplicate key")
-    return _marked(plain) if _MARK in plain else plain
+class _Reader:
+    """One payload's marks, back into values."""
+
+    def __init__(self) -> None:
+        self._odd_keys = 0
+
+    def object(self, pairs: list[tuple[str, Any]]) -> Any:
+        plain = dict(pairs)
+        if len(plain) != len(pairs):
+            raise WireError("duplicate key")
+        return self._marked(plain) if _MARK in plain else plain
+
+    def _marked(self, members: dict[str, Any]) -> Any:
+        match members:
+            case {"$": "tuple", "v": list(items), **rest} if not rest:
+                return tuple(items)
+            case {"$": "deque", "v": list(items), "maxlen": None, **rest} if not rest:
+                return deque(items)
+            case {"$": "deque", "v": list(items), "maxlen": int(maxlen), **rest} if not rest and maxlen >= len(items):
+                return deque(items, maxlen)
+            case {"$": "dict", "v": list(pairs), **rest} if not rest:
+                return self._dict_of(pairs)
+            case {"$": "opaque", "type": str(name), **rest} if not rest:
+                return Opaque(name[:200])
+        raise WireError("unknown mark")
+
+    def _dict_of(self, pairs: list[Any]) -> dict[Any, Any]:
+        self._odd_keys += len(pairs)
+        if self._odd_keys > MAX_ODD_KEYS:
+            raise WireError("too many keys that are no texts")
+        out = {}
+        for pair in pairs:
+            if type(pair) is not list or len(pair) != 2 or type(pair[0]) not in _KEYS:
+                raise WireError("malformed pair")
+            out[pair[0]] = pair[1]
+        return out
 
 
-def _marked(members: dict[str, Any]) -> Any:
-    match members:
-        case {"$": "tuple", "v": list(items), **rest} if not rest:
-            return tuple(items)
-        case {"$": "deque", "v": list(items), "maxlen": None, **rest} if not rest:
-            return deque(items)
-        case {"$": "deque", "v": list(items), "maxlen": int(maxlen), **rest} if not rest and maxlen >= len(items):
-            return deque(items, maxlen)
-        case {"$": "dict", "v": list(pairs), **rest} if not rest:
-            return _dict_of(pairs)
-        case {"$": "opaque", "type": str(name), **rest} if not rest:
-            return Opaque(name[:200])
-    raise WireError("unknown mark")
-
-
-def _dict_of(pairs: list[Any]) -> dict[Any, Any]:
-    out = {}
-    for pair in pairs:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) not in _KEYS:
-            raise WireError("malformed pair")
-        out[pair[0]] = pair[1]
-    return out
+def _values_at_most(payload: bytes) -> int:
+    """An upper bound of the number of values, found without parsing."""
+    return payload.count(b",") + payload.count(b"[") + payload.count(b"{")
 
 
 def _short_int(digits: str) -> int:
@@ -208,7 +232,5 @@ def _short_int(digits: str) -> int:
 
 
 _KEYS = frozenset({str, int, float, bool, type(None), tuple, Opaque})
-_decoder = json.JSONDecoder(object_pairs_hook=_object)
 # Looking at every integer costs, and only a run of this many digits, in a number or a text, can make one too large.
-_wary_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_short_int)
 _LONG_NUMBER = re.compile(rb"[0-9]{300}")

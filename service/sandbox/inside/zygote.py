@@ -14,6 +14,7 @@ from zygote    ``{"op": "exited", "pid", "status", …}``        a child was rea
 =============  ==============================================  =============================================
 """
 
+import ctypes
 import gc
 import importlib
 import json
@@ -23,6 +24,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -44,6 +46,9 @@ PRELOADED = (
 _WARM_UP = "import statistics\n[statistics.median([1.0, 2.0]), f'{1.5:.2f}', sorted({3: 4}.items())]"
 _MAX_MESSAGE_BYTES = 1 << 16
 _STARTUP_FAILED = 70
+_NICENESS = 10  # the service and this zygote go first
+_THREAD_STACK_BYTES = 4 << 20
+_M_ARENA_MAX = -8  # malloc.h
 
 
 @dataclass
@@ -107,8 +112,10 @@ class _Zygote:
     def _become_child(self, prepared: lockdown.Lockdown, channel: int, stdout: int, stderr: int) -> NoReturn:
         code = _STARTUP_FAILED
         try:
-            for descriptor, number in ((stdout, 1), (stderr, 2), (channel, CHANNEL)):
+            nothing = os.open(os.devnull, os.O_RDONLY)  # its own: flags of an open file outlive who set them
+            for descriptor, number in ((nothing, 0), (stdout, 1), (stderr, 2), (channel, CHANNEL)):
                 os.dup2(descriptor, number)
+            os.nice(_NICENESS)
             child.reset_signals()
             prepared.apply(first_free_descriptor=CHANNEL + 1)
             os.write(CHANNEL, READY)
@@ -167,6 +174,8 @@ def _prepare_process() -> None:
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
         score.write("1000")  # inherited: where memory runs out, a submission goes, not the service
     lockdown.set_dumpable(False)
+    threading.stack_size(_THREAD_STACK_BYTES)
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)  # an arena for each thread would take 64 MiB of its address space
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,9 +1,11 @@
 """HTTP/1.1 as uvicorn speaks it, with what it lacks: a limit on the head of a request."""
 
-import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["BoundedHttpProtocol"]
 

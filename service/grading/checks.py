@@ -14,7 +14,7 @@ from typing import Any
 from service.grading.cases import Case, valid_reading
 from service.task.contract import BUFFER_LIMIT
 
-__all__ = ["Answer", "BrokenError", "check_row", "check_spread"]
+__all__ = ["Answer", "BrokenError", "CaseJudge", "check_spread"]
 
 _SPIKE = 900
 _TOLERANCE = 1e-9
@@ -37,39 +37,63 @@ class Answer:
     given_state: Any
 
 
-def check_row(case: Case, answers: Sequence[Answer]) -> None:
-    """Judges the answers to every batch of a case by the check of its row.
+class CaseJudge:
+    """Judges the answers to one case as they come, and keeps none of them.
 
-    Raises:
-        BrokenError: the row is lost.
+    Attributes:
+        row_broken: why the case's row is lost, None while it holds.
+        spread_broken: why `mean` or `std` of a call is not valid, None while they are.
     """
-    held = len(case.state["buffer"])
-    for number, (events, answer) in enumerate(zip(case.batches, answers, strict=True), 1):
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._heard = 0
+        self._held = len(case.state["buffer"])
+        self.row_broken: str | None = None
+        self.spread_broken: str | None = None
+
+    @property
+    def next_batch(self) -> int | None:
+        """Index of the batch whose answer can still change the verdict."""
+        return self._heard if self.row_broken is None and self._heard < len(self._case.batches) else None
+
+    def hear(self, answer: Answer) -> None:
+        """Judges the answer to the next batch."""
+        events = self._case.batches[self._heard]
         try:
-            _ROW_CHECKS[case.row](case, events, answer)
-            if case.row == "tier3":
-                held = _check_buffers(answer, came_with=held)
+            _ROW_CHECKS[self._case.row](self._case, events, answer)
+            if self._case.row == "tier3":
+                self._held = _check_buffers(answer, came_with=self._held)
         except BrokenError as broken:
-            where = f"call {number} of {len(case.batches)}: " if len(case.batches) > 1 else ""
-            raise BrokenError(f"{where}{broken}") from None
+            self.fail(str(broken))
+            return
+        self._heard += 1
+        try:
+            check_spread(events, answer)
+        except BrokenError as broken:
+            self.spread_broken = self.spread_broken or str(broken)
+
+    def fail(self, reason: str) -> None:
+        """Gives the row up because of the next batch."""
+        calls = len(self._case.batches)
+        self.row_broken = f"call {self._heard + 1} of {calls}: {reason}" if calls > 1 else reason
 
 
-def check_spread(case: Case, answers: Sequence[Answer]) -> None:
-    """Judges `mean` and `std` of every call: the part of `validity` that all cases share.
+def check_spread(events: Sequence[Any], answer: Answer) -> None:
+    """Judges `mean` and `std` of a call: the part of `validity` that all cases share.
 
     Raises:
         BrokenError: a mean outside the range of the valid readings, or a deviation wider than it.
     """
-    for events, answer in zip(case.batches, answers, strict=True):
-        valid = [number for event in events if (number := valid_reading(event.get("reading"))) is not None]
-        low, high = (min(valid), max(valid)) if valid else (0.0, 0.0)
-        slack = _TOLERANCE * max(1.0, abs(low), abs(high))
-        result = _result(answer)
-        mean, std = _finite(result, "mean"), _finite(result, "std")
-        if not low - slack <= mean <= high + slack:
-            raise BrokenError(f"mean {mean:g} lies outside the range {low:g} to {high:g} of the valid readings")
-        if not 0 <= std <= high - low + slack:
-            raise BrokenError(f"std {std:g} lies outside 0 to {high - low:g}, the range of the valid readings")
+    valid = [number for event in events if (number := valid_reading(event.get("reading"))) is not None]
+    low, high = (min(valid), max(valid)) if valid else (0.0, 0.0)
+    slack = _TOLERANCE * max(1.0, abs(low), abs(high))
+    result = _result(answer)
+    mean, std = _finite(result, "mean"), _finite(result, "std")
+    if not low - slack <= mean <= high + slack:
+        raise BrokenError(f"mean {mean:g} lies outside the range {low:g} to {high:g} of the valid readings")
+    if not 0 <= std <= high - low + slack:
+        raise BrokenError(f"std {std:g} lies outside 0 to {high - low:g}, the range of the valid readings")
 
 
 def _check_tier1(case: Case, events: Sequence[Any], answer: Answer) -> None:
@@ -134,7 +158,7 @@ def _check_validity(case: Case, events: Sequence[Any], answer: Answer) -> None:
     rows = _rows(answer)
     if not rows:
         raise BrokenError("clean is empty")
-    check_spread(case, [answer])
+    check_spread(events, answer)
     state = _state(_result(answer))
     missing = [key for key in ("seen", "limit", "buffer") if key not in state]
     if missing:

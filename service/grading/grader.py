@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from service.errors import GauntletError
 from service.grading.cases import Case, classic_cases
-from service.grading.checks import Answer, BrokenError, check_row, check_spread
+from service.grading.checks import Answer, CaseJudge
 from service.grading.executor import CodeProcess, Executor, ProcessOutcome
 from service.grading.scan import GUARDRAIL_WORDS, WORDS_NEEDED, guardrail_words
 from service.grading.score import Grade, rows_of, score_rows
@@ -17,12 +17,12 @@ __all__ = ["Grader"]
 
 @dataclass(frozen=True, slots=True)
 class _CaseRun:
-    """What one case came to: its answers, or why there are none."""
+    """What one case came to."""
 
     case: Case
-    answers: Sequence[Answer] = ()
+    row_broken: str | None = None
+    spread_broken: str | None = None
     load_failure: str | None = None
-    call_failure: str | None = None
 
 
 class Grader:
@@ -59,14 +59,15 @@ class Grader:
 
 
 async def _call(process: CodeProcess, case: Case) -> _CaseRun:
-    answers: list[Answer] = []
-    for index, events in enumerate(case.batches):
+    judge = CaseJudge(case)
+    while (index := judge.next_batch) is not None:
+        events = case.batches[index]
         outcome = await (process.call_again(events) if index else process.call(events, case.state))
-        if not outcome.ok:
-            where = f"call {index + 1} of {len(case.batches)}: " if len(case.batches) > 1 else ""
-            return _CaseRun(case, call_failure=f"{where}{outcome.summary}")
-        answers.append(Answer(outcome.returned, outcome.given_state))
-    return _CaseRun(case, answers)
+        if outcome.ok:
+            judge.hear(Answer(outcome.returned, outcome.given_state))
+        else:
+            judge.fail(outcome.summary)
+    return _CaseRun(case, judge.row_broken, judge.spread_broken)
 
 
 def _load_failure(loaded: ProcessOutcome) -> str:
@@ -80,8 +81,8 @@ def _judged(code: str, runs: Sequence[_CaseRun]) -> Grade:
         if run.load_failure is not None:
             everything = {row.id: run.load_failure for row in RUBRIC}
             return score_rows(rows_of(everything), feedback=f"✗ {run.load_failure}")
-    broken = {run.case.row: reason for run in runs if (reason := _row_broken(run)) is not None}
-    if "validity" not in broken and (reason := _spread_broken(runs, broken)) is not None:
+    broken = {run.case.row: run.row_broken for run in runs if run.row_broken is not None}
+    if "validity" not in broken and (reason := _spread_broken(runs)) is not None:
         broken["validity"] = reason
     words = guardrail_words(code)
     if len(words) < WORDS_NEEDED:
@@ -92,23 +93,9 @@ def _judged(code: str, runs: Sequence[_CaseRun]) -> Grade:
     return score_rows(rows_of(broken))
 
 
-def _row_broken(run: _CaseRun) -> str | None:
-    if run.call_failure is not None:
-        return run.call_failure
-    try:
-        check_row(run.case, run.answers)
-    except BrokenError as broken:
-        return str(broken)
-    return None
-
-
-def _spread_broken(runs: Sequence[_CaseRun], broken: dict[str, str]) -> str | None:
+def _spread_broken(runs: Sequence[_CaseRun]) -> str | None:
     """A defect is charged once: mean and std count for the cases whose own row holds."""
     for run in runs:
-        if run.case.row in broken:
-            continue
-        try:
-            check_spread(run.case, run.answers)
-        except BrokenError as reason:
-            return f"in the {run.case.id.replace('_', ' ')} case, {reason}"
+        if run.row_broken is None and run.spread_broken is not None:
+            return f"in the {run.case.id.replace('_', ' ')} case, {run.spread_broken}"
     return None

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.grading.cases import Case, classic_cases, valid_reading
-from service.grading.checks import Answer, BrokenError, check_row, check_spread
+from service.grading.checks import Answer, BrokenError, CaseJudge, check_spread
 from service.grading.scan import guardrail_words
 from service.grading.score import Grade, rows_of, score_rows
 from service.sandbox.inside.wire import Opaque
@@ -43,20 +43,23 @@ def answer(*, given_state: Any = None, **changes: Any) -> Answer:
     return Answer(returned, returned.get("state") if given_state is None else given_state)
 
 
+def judged(case: Case, *answers: Answer) -> CaseJudge:
+    """A judge that has heard the answers, as far as they can change its verdict; one stands for all of them."""
+    judge = CaseJudge(case)
+    given_answers = iter(answers if len(answers) > 1 else answers * len(case.batches))
+    while judge.next_batch is not None:
+        judge.hear(next(given_answers))
+    return judge
+
+
 def broken(row: str, *answers: Answer, case: Case | None = None) -> str | None:
-    """Why the row is lost, None when it holds; one answer stands for the answers to every batch."""
-    case = case or CASES[row]
-    try:
-        check_row(case, answers if len(answers) > 1 else answers * len(case.batches))
-    except BrokenError as reason:
-        return str(reason)
-    return None
+    """Why the row is lost, None when it holds."""
+    return judged(case or CASES[row], *answers).row_broken
 
 
 def spread_broken(events: list[dict[str, Any]], mean: Any, std: Any) -> str | None:
-    case = Case("spread", "validity", (events,), first_state())
     try:
-        check_spread(case, [answer(mean=mean, std=std)])
+        check_spread(events, answer(mean=mean, std=std))
     except BrokenError as reason:
         return str(reason)
     return None
@@ -287,7 +290,7 @@ def test_a_buffer_that_came_with_more_may_not_lend_its_room_to_the_next_call() -
 )
 def test_a_value_is_named_as_its_author_knows_it(value: Any, shown: str) -> None:
     with pytest.raises(BrokenError) as reason:
-        check_spread(CASES["tier1"], [Answer(value, None)])
+        check_spread([], Answer(value, None))
     assert str(reason.value) == shown
 
 
@@ -405,9 +408,10 @@ def test_without_a_valid_reading_both_are_zero(events: list[dict[str, Any]]) -> 
 def test_every_call_of_a_case_is_looked_at() -> None:
     fine, off = answer(mean=3.0), answer(mean=7.0)
 
-    check_spread(CASES["tier3"], [fine] * 12)
-    with pytest.raises(BrokenError, match="mean 7 lies outside the range 0 to 6"):
-        check_spread(CASES["tier3"], [*[fine] * 11, off])
+    assert judged(CASES["tier3"], *[fine] * 12).spread_broken is None
+    reason = judged(CASES["tier3"], *[fine] * 11, off).spread_broken
+    assert reason == "mean 7 lies outside the range 0 to 6 of the valid readings"
+    assert judged(CASES["tier3"], off, *[fine] * 11).spread_broken == reason
 
 
 # The cases
@@ -564,19 +568,14 @@ answers = st.builds(Answer, result_like | plain, state_like | plain)
 
 @given(st.sampled_from(list(CASES.values())), answers)
 def test_no_answer_makes_a_check_raise_anything_but_broken(case: Case, one: Answer) -> None:
-    reasons = []
-    for check in (check_row, check_spread):
-        try:
-            check(case, [one] * len(case.batches))
-        except BrokenError as reason:
-            reasons.append(str(reason))
-    assert all(len(reason.splitlines()) == 1 for reason in reasons)
+    judge = judged(case, one)
+    for reason in (judge.row_broken, judge.spread_broken):
+        assert reason is None or len(reason.splitlines()) == 1
 
 
 @given(st.sampled_from(list(CASES.values())), plain.filter(lambda value: type(value) is not dict))
 def test_what_is_no_dict_holds_no_row(case: Case, returned: Any) -> None:
-    with pytest.raises(BrokenError):
-        check_row(case, [Answer(returned, None)] * len(case.batches))
+    assert judged(case, Answer(returned, None)).row_broken is not None
 
 
 HOLDING = {

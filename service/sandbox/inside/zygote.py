@@ -14,6 +14,7 @@ from zygote    ``{"op": "exited", "pid", "status", …}``        a child was rea
 =============  ==============================================  =============================================
 """
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -25,6 +26,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -84,22 +86,18 @@ class _Zygote:
             os.kill(message["pid"], signal.SIGKILL)
 
     def _spawn(self, job: int, layers: frozenset[str]) -> None:
-        channel, stdout, stderr = socket.socketpair(), os.pipe(), os.pipe()
-        try:
-            prepared = self._lockdown(layers)
-            pid = os.fork()
+        with contextlib.ExitStack() as ends:
+            try:
+                channel, stdout, stderr = (_pair(make, ends) for make in (_socketpair, os.pipe, os.pipe))
+                prepared = self._lockdown(layers)
+                pid = os.fork()
+            except OSError as error:
+                self._send({"op": "failed", "id": job, "error": str(error)})
+                return
             if pid == 0:
-                self._become_child(prepared, channel[1].fileno(), stdout[1], stderr[1])
-        except OSError as error:
-            self._send({"op": "failed", "id": job, "error": str(error)})
-        else:
+                self._become_child(prepared, channel[1], stdout[1], stderr[1])
             self.children.add(pid)
-            self._send({"op": "spawned", "id": job, "pid": pid}, (channel[0].fileno(), stdout[0], stderr[0]))
-        finally:
-            for end in channel:
-                end.close()
-            for descriptor in (*stdout, *stderr):
-                os.close(descriptor)
+            self._send({"op": "spawned", "id": job, "pid": pid}, (channel[0], stdout[0], stderr[0]))
 
     def _lockdown(self, layers: frozenset[str]) -> lockdown.Lockdown:
         if layers not in self.lockdowns:
@@ -148,6 +146,19 @@ class _Zygote:
         for _ in self.children:
             os.wait()
         os._exit(0)
+
+
+def _socketpair() -> tuple[int, int]:
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+def _pair(make: Callable[[], tuple[int, int]], ends: contextlib.ExitStack) -> tuple[int, int]:
+    """Two connected descriptors, closed with the stack."""
+    pair = make()
+    for descriptor in pair:
+        ends.callback(os.close, descriptor)
+    return pair
 
 
 def main(control_descriptor: int) -> NoReturn:

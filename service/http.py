@@ -1,15 +1,13 @@
 """HTTP/1.1 as uvicorn speaks it, with what it lacks: a limit on the head of a request."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-if TYPE_CHECKING:
-    import asyncio
 
 __all__ = ["BoundedHttpProtocol"]
 
 HEAD_BYTES = 64 << 10
+_LINGER_S = 2.0
 _REFUSAL = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -27,6 +25,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = False
         self._head_bytes = 0
+        self._refused = False
 
     def on_message_begin(self) -> None:
         """The parser has seen the first byte of a request."""
@@ -41,14 +40,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Counts what has come since the request began, as long as its head has not ended."""
+        if self._refused:
+            return  # dropped: a connection closed before the client has sent it would take the answer with it
         super().data_received(data)
-        if self._in_head:
+        if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse()
 
     def _refuse(self) -> None:
-        transport: asyncio.Transport = self.transport
-        if not transport.is_closing():
-            transport.write(_REFUSAL % (len(_PROBLEM), _PROBLEM))
-            transport.close()
+        self._refused = True
+        self.transport.write(_REFUSAL % (len(_PROBLEM), _PROBLEM))
+        self.loop.call_later(_LINGER_S, self.transport.close)

@@ -1,5 +1,7 @@
 """How errors read: RFC 9457 problem documents, from which nothing of the service's inside leaks."""
 
+import asyncio
+import contextlib
 import http
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,8 @@ from service.errors import OverloadedError, SandboxError
 __all__ = ["BodyLimit", "documented", "install"]
 
 MEDIA_TYPE = "application/problem+json"
+_LINGER_S = 2.0
+_LINGER_BYTES = 16 << 20
 _log = logging.getLogger("gauntlet.service")
 
 
@@ -121,7 +125,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         if _announced_length(scope) > self._limit:
-            await self._refuse(scope, receive, send)
+            await self._refuse(receive, send)
             return
         messages: list[Message] = []
         size = 0
@@ -130,7 +134,7 @@ class BodyLimit:
             messages.append(message)
             size += len(message.get("body", b""))
             if size > self._limit:
-                await self._refuse(scope, receive, send)
+                await self._refuse(receive, send)
                 return
             if message["type"] != "http.request" or not message.get("more_body", False):
                 break
@@ -140,12 +144,28 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, receive: Receive, send: Send) -> None:
         detail = (
             f"The body is larger than {self._limit} bytes; `code` and `expression` may have at most"
             f" {self._code_bytes} bytes."
         )
-        await problem(413, detail, headers={"Connection": "close"})(scope, receive, send)
+        answer = problem(413, detail, headers={"Connection": "close"})
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await _discard(receive)
+        await send({"type": "http.response.body"})
+
+
+async def _discard(receive: Receive) -> None:
+    """Takes what a client still sends, for a while: a connection closed before would take the answer with it."""
+    taken = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while taken < _LINGER_BYTES:
+                message = await receive()
+                taken += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _announced_length(scope: Scope) -> int:

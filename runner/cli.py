@@ -48,7 +48,12 @@ def _model_id(_context: click.Context, _option: click.Parameter, value: str) -> 
 def _service_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options every command has."""
     url = click.option(
-        "--service", metavar="URL", callback=_service_url, help="A running service; without it, one is started."
+        "--service",
+        metavar="URL",
+        envvar="RUNNER_SERVICE",
+        show_envvar=True,
+        callback=_service_url,
+        help="A running service; without it, one is started.",
     )
     suite = click.option("--suite", default="classic", show_default=True, help="The cases to grade on.")
     return url(suite(command))
@@ -75,6 +80,8 @@ def cli() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs"),
     show_default=True,
+    envvar="RUNNER_OUT",
+    show_envvar=True,
     help="Where each run gets a directory for its records.",
 )
 @click.option(

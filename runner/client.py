@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from runner.errors import ServiceError, ServiceRefusedError
+from runner.errors import ServiceError, ServiceGoneError, ServiceRefusedError
 from runner.records import Execution, Grade, Json, TaskSpec
 from runner.retry import RetryPolicy, parse_retry_after
 
@@ -122,7 +122,7 @@ class GraderClient:
             try:
                 response = await self._http.send(request)
             except httpx.HTTPError as error:
-                failure = ServiceError(f"{self.url} did not answer {method} {path}: {_reason(error)}")
+                failure: ServiceError = ServiceGoneError(f"{self.url} did not answer {method} {path}: {_reason(error)}")
                 if isinstance(error, _UNSENT) and not self._reached:
                     # An address where nobody listens is a mistake to report, not to wait for.
                     raise failure from error

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from runner.errors import ContextOverflowError, FatalModelError, ModelError, RunnerError, ServiceRefusedError
+from runner.errors import (
+    ContextOverflowError,
+    FatalModelError,
+    ModelError,
+    RunnerError,
+    ServiceGoneError,
+    ServiceRefusedError,
+)
 from runner.records import (
     SCRIPTED_NOTICE,
     CallRecord,
@@ -230,5 +237,5 @@ def _error_record(error: RunnerError) -> ErrorRecord:
         message=str(error),
         status=error.status,
         request_id=error.request_id,
-        fatal=isinstance(error, FatalModelError),
+        fatal=isinstance(error, FatalModelError | ServiceGoneError),
     )

@@ -3,7 +3,8 @@
 RunnerError
 ├── LocalServiceError       the service could not be started as a child process
 ├── ServiceError            the service gave no usable answer: nothing may be scored
-│   └── ServiceRefusedError the service refused this one request (4xx)
+│   ├── ServiceRefusedError the service refused this one request (4xx)
+│   └── ServiceGoneError    nobody answers there any more: the run ends
 ├── ModelError              the Messages API gave no usable answer: the episode is invalid
 │   └── FatalModelError     it will refuse every other episode too: the run ends
 └── ContextOverflowError    the conversation no longer fits the model
@@ -18,6 +19,7 @@ __all__ = [
     "ModelError",
     "RunnerError",
     "ServiceError",
+    "ServiceGoneError",
     "ServiceRefusedError",
 ]
 
@@ -47,6 +49,10 @@ class ServiceError(RunnerError):
 
 class ServiceRefusedError(ServiceError):
     """The grading service refused a request as it was made."""
+
+
+class ServiceGoneError(ServiceError):
+    """The grading service does not answer any more: no other episode could be graded either."""
 
 
 class ModelError(RunnerError):

@@ -62,6 +62,8 @@ class _Server(uvicorn.Server):
         if self.config.app.state.condition.fault is not None:  # type: ignore[union-attr]
             self.should_exit = True
         elif sockets and self.started:
+            if missing := self.config.app.state.condition.report.missing:  # type: ignore[union-attr]
+                click.echo(f"Warning: sandbox layers not in force, as allowed: {', '.join(missing)}", err=True)
             click.echo(f"Resilience Gauntlet is serving on {_url(sockets[0])}")
 
 
@@ -76,7 +78,11 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise StartError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+        raise StartError(f"cannot listen on {host} port {port}: {_reason(error)}; choose another with --port") from None
+
+
+def _reason(error: OSError) -> str:
+    return str(error) if isinstance(error, socket.gaierror) or error.errno is None else os.strerror(error.errno)
 
 
 def _url(listener: socket.socket) -> str:

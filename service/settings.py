@@ -26,7 +26,9 @@ class Settings(BaseModel):
     max_wall_time_s: float = Field(
         30.0, gt=0, le=300, allow_inf_nan=False, description="most that `timeout_s` may ask for, seconds"
     )
-    cpu_time_s: int = Field(5, ge=1, le=300, description="processor time of one sandboxed process, seconds")
+    cpu_time_s: int = Field(
+        5, ge=1, le=300, description="processor time of one sandboxed process, whatever `timeout_s` asks for, seconds"
+    )
     memory_mib: int = Field(256, ge=32, le=65536, description="memory of one sandboxed process, MiB")
     stdout_kib: int = Field(64, ge=1, le=16384, description="printed text kept of one call, KiB, for each stream")
     answer_kib: int = Field(1024, ge=16, le=65536, description="returned data of one call, KiB")
@@ -90,4 +92,4 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 def _explained(problem: ErrorDetails) -> str:
     names = [PREFIX + str(name).upper() for name in problem["loc"]]
-    return ": ".join([*names, problem["msg"]])
+    return ": ".join([*names, problem["msg"].removeprefix("Value error, ")])

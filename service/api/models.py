@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.grading import GUARDRAIL_WORDS
@@ -33,6 +33,11 @@ def _storable(source: str) -> str:
             {"position": error.start},
         ) from None
     return source
+
+
+def _no_seed(seed: Any) -> None:
+    if seed is not None:
+        raise PydanticCustomError("no_seed", "The classic suite takes no seed: leave it out")
 
 
 Source = Annotated[str, StringConstraints(strict=True), AfterValidator(_storable)]
@@ -104,7 +109,9 @@ class GradeRequest(_Request):
 
     code: Source = Field(description="Python source that defines process_batch(events, state)")
     suite: Suite = Field(Suite.CLASSIC, description="which inputs to grade on")
-    seed: None = Field(None, description="the classic suite has no seed: its inputs are the same for everyone")
+    seed: Annotated[None, BeforeValidator(_no_seed)] = Field(
+        None, description="the classic suite has no seed: its inputs are the same for everyone"
+    )
     audit: Literal[False] = Field(False, description="the classic suite has one seed, so there is nothing to audit")
 
 

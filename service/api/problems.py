@@ -77,9 +77,15 @@ async def _http(_: Request, error: HTTPException) -> JSONResponse:
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return problem(400, "The body is not valid JSON.")
-    fields = [ProblemField(field=_field(item["loc"]), message=item["msg"]) for item in error.errors()]
+    fields = [ProblemField(field=_field(item["loc"]), message=_message(item)) for item in error.errors()]
     detail = "; ".join(f"{field.field}: {field.message}" for field in fields[:5])
     return problem(422, detail, errors=fields)
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    if item["type"] == "model_attributes_type":
+        return "Input should be a JSON object, sent with content-type: application/json"
+    return str(item["msg"])
 
 
 def _field(location: Sequence[str | int]) -> str:

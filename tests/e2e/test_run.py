@@ -1,5 +1,6 @@
 """The main job as a person runs it, over real HTTP, in real sandboxes."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -63,6 +65,24 @@ def test_a_run_ends_the_service_that_it_started(tmp_path: Path) -> None:
         httpx.get(f"{found[0]}/health")
 
 
+def test_a_service_that_goes_away_ends_the_run_and_loses_nothing_that_was_done(tmp_path: Path) -> None:
+    with running_service() as service:
+        command = [sys.executable, "-m", "runner", "run", "-n", "200", "--concurrency", "2", "--service", service.url]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            assert run.stdout is not None
+            while " Run " not in run.stdout.readline():
+                pass
+            service.process.kill()
+            stdout, stderr = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "did not answer" in stderr.splitlines()[-1]
+    assert re.search(r"^Passed: \d+/\d+ .*[12] invalid", stdout, re.MULTILINE)
+    (kept,) = tmp_path.glob("runs/*/episodes.jsonl")
+    outcomes = [json.loads(line)["outcome"] for line in kept.read_text().splitlines()]
+    assert 1 <= len(outcomes) < 50
+    assert outcomes.count("infra_error") in (1, 2)
+
+
 def test_a_file_can_be_graded_at_a_terminal(tmp_path: Path, service: ServiceProcess) -> None:
     honest = next((SUBMISSIONS / "honest").glob("*.py"))
     done = gauntlet("grade", str(honest), "--service", service.url, cwd=tmp_path)
@@ -109,3 +129,15 @@ def footprint(pid: int, scratch: Path) -> tuple[set[int], int, list[str]]:
     """Processes, descriptors, and files wherever one could be written."""
     files = [str(path) for folder in (scratch, Path("/dev/shm")) for path in folder.iterdir()]
     return descendants_of(pid), len(list(Path(f"/proc/{pid}/fd").iterdir())), files
+
+
+def test_the_readmes_rollout_gets_a_reward(service: ServiceProcess) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(import httpx.*?)```", readme, re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(snippet.replace("http://127.0.0.1:8000", service.url), scope)
+    with contextlib.closing(scope["service"]):
+        shown, reward = scope["call_tool"]("python_expression", {"expression": "1 + 1"})
+        assert ("'result': '2'" in shown, reward) == (True, None)
+        code = next((SUBMISSIONS / "honest").glob("*.py")).read_text()
+        assert scope["call_tool"]("submit_code", {"code": code}) == ("✓ All tiers stable", 1.0)

@@ -5,7 +5,7 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
 from runner.client import GraderClient, checked_service_url
-from runner.errors import ServiceError, ServiceRefusedError
+from runner.errors import ServiceError, ServiceGoneError, ServiceRefusedError
 from runner.retry import RetryPolicy
 from tests.runner.fake_service import TASK, FakeService, problem
 
@@ -105,7 +105,7 @@ async def test_a_service_that_goes_away_in_mid_run_is_waited_for() -> None:
         await client.execute("1")
     async with client:
         started = time.monotonic()
-        with pytest.raises(ServiceError, match=r"did not answer POST /execute"):
+        with pytest.raises(ServiceGoneError, match=r"did not answer POST /execute"):
             await client.execute("1")
     assert time.monotonic() - started >= 0.1
 

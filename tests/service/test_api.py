@@ -172,9 +172,12 @@ async def test_what_is_no_json_is_a_clear_4xx(client: httpx.AsyncClient, content
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", None])
-async def test_a_body_of_another_type_is_a_422(client: httpx.AsyncClient, content_type: str | None) -> None:
+async def test_a_body_of_another_type_is_told_which_to_send(
+    client: httpx.AsyncClient, content_type: str | None
+) -> None:
     headers = {"content-type": content_type} if content_type else {}
-    problem_of(await client.post("/grade", content=b'{"code": "x"}', headers=headers), 422)
+    body = problem_of(await client.post("/grade", content=b'{"code": "x"}', headers=headers), 422)
+    assert "content-type: application/json" in body["detail"]
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,8 @@ class ProcessOutcome(Protocol):
         """Whether it answered."""
 
     @property
-    def error(self) -> str:
-        """Why it did not, for the author of the code."""
-
-    @property
     def summary(self) -> str:
-        """The same in one line."""
+        """Why it did not, in one line that the author of the code can act on."""
 
     @property
     def defined(self) -> bool:

@@ -89,10 +89,6 @@ class ChildProcess:
             raise ForgedAnswerError
         return answer[wire.NONCE_BYTES :]
 
-    def startup_error(self) -> str:
-        """What a child that never got ready said about it."""
-        return self._streams[1].text()[0]
-
     def close(self) -> tuple[str, str, bool]:
         """Takes what is left in the pipes of an ended child and gives every descriptor back.
 

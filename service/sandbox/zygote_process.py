@@ -103,6 +103,7 @@ class ZygoteProcess:
             async with asyncio.timeout(_SPAWN_TIMEOUT_S):
                 return await asyncio.shield(spawned)
         except TimeoutError:
+            spawned.add_done_callback(self._discard)  # its answer may lie unread
             self.abandon()
             raise SandboxError("the sandbox's parent process does not answer") from None
         except asyncio.CancelledError:
@@ -143,7 +144,9 @@ class ZygoteProcess:
             await asyncio.wait(self._tasks)
 
     def _send(self, message: dict[str, Any]) -> None:
-        if not self._unsent and self.alive:
+        if not self.alive:
+            return
+        if not self._unsent:
             self._loop.add_writer(self._control.fileno(), self._flush)
         self._unsent.append(json.dumps(message).encode())
         self._flush()
@@ -246,12 +249,10 @@ class ZygoteProcess:
             await asyncio.sleep(_POLL_S)
         for pid in _own_children():
             if pid not in self._exits and _session_of(pid) == self._process.pid:
-                os.kill(pid, signal.SIGKILL)
                 exited = self._exits[pid] = self._loop.create_future()
                 self._killed.add(pid)
                 await self._reap_orphan(pid, exited)
-                del self._exits[pid]
-                self._killed.discard(pid)
+                await self.exited(pid)
 
 
 def _resolve(future: "asyncio.Future[_Result]", result: "_Result") -> None:

@@ -110,10 +110,7 @@ class _Session:
         return {"status": "ok", "defined": callable(self._entry_point)}
 
     def _call(self, events: Any, state: Any) -> dict[str, Any]:
-        try:
-            returned = self._entry_point(events, state)
-        except BaseException as error:
-            raise running.failure_of(error) from None
+        returned = self._entry_point(events, state)
         self._state = dict.get(returned, "state") if issubclass(type(returned), dict) else None
         given = {"handed_back": True} if self._state is state else {"given_state": state}
         return {"status": "ok", "returned": returned, **given}

@@ -94,7 +94,7 @@ class Lockdown:
         self._ruleset = _create_ruleset(abi) if "landlock" in layers else -1
         self._filter = seccomp.build_filter(os.uname().machine, _PID_PLACEHOLDER) if "seccomp" in layers else b""
         self._mapped_bytes = mapped_bytes
-        self._other_tasks = _tasks_of(uid if "uid" in layers else os.getuid())
+        self._other_tasks = _tasks_of(uid if "uid" in layers else os.getuid()) if "rlimits" in layers else 0
 
     def apply(self, *, first_free_descriptor: int) -> None:
         """Locks the calling process down; there is no way back.

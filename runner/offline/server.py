@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from runner.offline.checks import ApiError, ThinkingSigner, check_headers, check_request
@@ -88,8 +89,12 @@ def _app(seed: int) -> Starlette:
         status = error.status_code if isinstance(error, HTTPException) else 500
         return _refusal(ApiError(status, "not_found_error", f"{request.method} {request.url.path}: not found"))
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it: a run that ends cancels what it has on the way
+
     return Starlette(
-        routes=[Route("/v1/messages", messages, methods=["POST"])], exception_handlers={HTTPException: unknown}
+        routes=[Route("/v1/messages", messages, methods=["POST"])],
+        exception_handlers={HTTPException: unknown, ClientDisconnect: gone},
     )
 
 

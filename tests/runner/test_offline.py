@@ -156,6 +156,22 @@ async def test_unknown_paths_are_not_found_in_the_apis_shape(http: httpx.AsyncCl
     assert (await http.get("/v1/messages")).status_code == 405
 
 
+async def test_a_client_that_leaves_in_mid_request_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with serve_offline(1) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(
+            b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+            + f"Authorization: Bearer {OFFLINE_KEY}\r\nanthropic-version: {API_VERSION}\r\n\r\n".encode()
+            + b'{"model":'
+        )
+        await writer.drain()
+        await asyncio.sleep(0.1)  # the handler waits for the rest
+        writer.close()
+        await writer.wait_closed()
+        del reader
+    assert not caplog.records
+
+
 async def test_a_faithful_history_is_accepted(http: httpx.AsyncClient) -> None:
     answer = await post(http, await second_request(http))
     assert answer.status_code == 200, answer.text

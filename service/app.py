@@ -79,6 +79,9 @@ def _sandbox_config(settings: Settings) -> SandboxConfig:
         answer_bytes=settings.answer_kib << 10,
         open_files=settings.open_files,
         concurrency=settings.concurrency,
+        pool_low=settings.pool_low,
+        pool_high=settings.pool_high,
+        zygote_children=settings.zygote_children,
         uid=settings.sandbox_uid,
         allow_weaker=settings.sandbox_allow_weaker,
     )

@@ -38,6 +38,16 @@ class Settings(BaseModel):
         default_factory=lambda: 4 * (os.cpu_count() or 1), ge=1, le=1024, description="sandboxed processes at a time"
     )
     queue: int = Field(256, ge=1, le=65536, description="requests in flight or waiting; one more is answered 503")
+    pool_low: int = Field(5, ge=0, le=1024, description="least processes to keep waiting, forked ahead of need")
+    pool_high: int = Field(
+        default_factory=lambda: 4 * (os.cpu_count() or 1),
+        ge=0,
+        le=1024,
+        description="most to keep waiting: as many as were lately in use at a time; 0 forks each on demand",
+    )
+    zygote_children: int = Field(
+        10_000, ge=1, le=10**9, description="processes forked from one interpreter before a fresh one takes over"
+    )
     drain_s: int = Field(
         15,
         ge=1,
@@ -55,6 +65,8 @@ class Settings(BaseModel):
     def _ordered(self) -> "Settings":
         if self.wall_time_s > self.max_wall_time_s:
             raise ValueError("GAUNTLET_WALL_TIME_S is over GAUNTLET_MAX_WALL_TIME_S")
+        if self.pool_low > self.pool_high:
+            raise ValueError(f"GAUNTLET_POOL_LOW is over GAUNTLET_POOL_HIGH, which is {self.pool_high}")
         return self
 
     @field_validator("sandbox_allow_weaker", mode="before")

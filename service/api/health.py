@@ -42,6 +42,7 @@ def health_routes(version: str, condition: Condition, sandbox: Sandbox, admissio
             capacity=Capacity(
                 concurrency=sandbox.config.concurrency,
                 processes=sandbox.in_use,
+                waiting=sandbox.waiting,
                 queue=admission.limit,
                 requests=admission.requests,
             ),

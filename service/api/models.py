@@ -278,6 +278,7 @@ class Capacity(BaseModel):
 
     concurrency: int = Field(description="sandboxed processes at a time")
     processes: int = Field(description="of them in use")
+    waiting: int = Field(description="further ones, forked ahead of need")
     queue: int = Field(description="requests in flight or waiting, at most")
     requests: int = Field(description="of them now")
 
@@ -299,7 +300,7 @@ class HealthResponse(BaseModel):
                 "namespaces": False,
                 "kernel": "6.18.44",
             },
-            "capacity": {"concurrency": 8, "processes": 0, "queue": 256, "requests": 0},
+            "capacity": {"concurrency": 8, "processes": 0, "waiting": 5, "queue": 256, "requests": 0},
         }
     )
 

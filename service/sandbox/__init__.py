@@ -4,6 +4,7 @@
 """
 
 from service.sandbox.outcome import Execution, Outcome, Status
-from service.sandbox.supervisor import Report, Sandbox, SandboxConfig, SandboxProcess
+from service.sandbox.process import SandboxProcess
+from service.sandbox.supervisor import Report, Sandbox, SandboxConfig
 
 __all__ = ["Execution", "Outcome", "Report", "Sandbox", "SandboxConfig", "SandboxProcess", "Status"]

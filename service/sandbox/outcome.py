@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Execution", "Exit", "Outcome", "Status", "printable"]
+__all__ = ["Execution", "Exit", "Outcome", "Printed", "Status", "printable"]
 
 
 class Status(StrEnum):
@@ -77,7 +77,7 @@ class Exit:
 
     Attributes:
         status: as `os.wait` gives it.
-        cpu_ms: user and system time of all its threads.
+        cpu_ms: user and system time of all its threads, from the delivery of its first message on.
         max_rss_kb: most resident memory it had.
     """
 
@@ -97,6 +97,20 @@ class Exit:
             return signal.Signals(self.signal).name
         except ValueError:
             return f"signal {self.signal}"
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a process wrote.
+
+    Attributes:
+        stdout, stderr: text, cut at the limit.
+        truncated: whether any was cut.
+    """
+
+    stdout: str = ""
+    stderr: str = ""
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,41 +1,28 @@
-"""The trusted side of the sandbox: it owns slots, deadlines and the verdict on how a process ended."""
+"""The trusted side of the sandbox: it owns slots and limits, and proves the layers at start."""
 
 import asyncio
 import contextlib
-import re
+import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 from service.errors import SandboxError, StartError
-from service.sandbox.child_process import (
-    ChannelClosedError,
-    ChildProcess,
-    ForgedAnswerError,
-    OutputFloodError,
-    OutputLimits,
-)
-from service.sandbox.inside import lockdown, wire
+from service.sandbox.child_process import ChannelClosedError, ChildProcess, ForgedAnswerError, OutputLimits
+from service.sandbox.inside import lockdown
 from service.sandbox.inside.probes import PROBES
 from service.sandbox.inside.protocol import Config
-from service.sandbox.outcome import Execution, Exit, Outcome, Status, printable
-from service.sandbox.zygote_process import Spawned, ZygoteProcess
+from service.sandbox.outcome import Execution, printable
+from service.sandbox.pool import ChildPool
+from service.sandbox.process import ProcessLimits, SandboxProcess
+from service.sandbox.zygotes import Zygotes
 
-__all__ = ["Report", "Sandbox", "SandboxConfig", "SandboxProcess"]
+__all__ = ["Report", "Sandbox", "SandboxConfig"]
 
 _READY_TIMEOUT_S = 10.0
 _DRAINED_BYTES = 16 << 20
-_MAX_MESSAGE_BYTES = 1 << 30
-_KILL_TIMEOUT_S = 5.0
-_SPAWN_ATTEMPTS = 3
-_NEAR_LIMIT = 0.95
-_DYING_S = 0.2  # between the end of a process's descriptors and its own
-_MAX_ERROR_CHARS = 8000
-_MAX_LINE = 1_000_000
-_CLAIMABLE = frozenset({"ok", "error", "syntax_error", "memory_limit", "output_limit"})
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +37,9 @@ class SandboxConfig:
         answer_bytes: one answer.
         open_files: descriptors.
         concurrency: processes at a time.
+        pool_low: least processes to keep waiting, forked ahead of need.
+        pool_high: most of them; as many are kept as were lately in use at a time.
+        zygote_children: processes forked from one interpreter before a fresh one takes over.
         uid: user of the processes where this one is root.
         allow_weaker: layers that may be missing.
         landlock_abi: ABI to build rulesets for; 0 for the kernel's own.
@@ -62,6 +52,9 @@ class SandboxConfig:
     answer_bytes: int = 1 << 20
     open_files: int = 64
     concurrency: int = 8
+    pool_low: int = 5
+    pool_high: int = 8
+    zygote_children: int = 10_000
     uid: int = 61113
     allow_weaker: frozenset[str] = frozenset()
     landlock_abi: int = 0
@@ -88,26 +81,40 @@ class Sandbox:
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._zygote: asyncio.Task[ZygoteProcess] | None = None
         self._layers: frozenset[str] = frozenset()
-        self._retired: set[asyncio.Task[None]] = set()
-        self.in_use = 0
+        self._processes: set[SandboxProcess] = set()
+        self._stopped = False
+        self._zygotes = Zygotes(
+            _zygote_config(config),
+            OutputLimits(config.stdout_bytes, _DRAINED_BYTES, config.answer_bytes),
+            children_each=config.zygote_children,
+        )
+        cores = len(os.sched_getaffinity(0))
+        self._pool = ChildPool(self._forked, low=config.pool_low, high=config.pool_high, busy_from=cores)
+
+    @property
+    def in_use(self) -> int:
+        """Processes that have somebody's code, or are about to."""
+        return self._pool.in_use
+
+    @property
+    def waiting(self) -> int:
+        """Processes forked ahead that wait for theirs."""
+        return self._pool.waiting
 
     async def start(self) -> Report:
-        """Starts the zygote and proves every layer by trying what it forbids, in a process with that layer alone.
+        """Starts the zygotes, proves every layer by trying what it forbids, and forks the first processes ahead.
+
+        Each layer is tried in a process that has no other. The calling thread must live as long as the sandbox
+        does: the kernel ends the processes with it.
 
         Raises:
             StartError: a layer is missing that may not be; says which, and what got through.
         """
-        lockdown.become_subreaper()
         lockdown.set_dumpable(False)
-        self._zygote = asyncio.create_task(self._launch())
-        zygote = await self._zygote
-        missing: dict[str, str] = {}
         wanted = [layer for layer in lockdown.LAYERS if layer != "uid" or lockdown.runs_as_root()]
-        for layer in wanted:
-            if fault := await self._self_test(zygote, layer):
-                missing[layer] = fault
+        await self._zygotes.start(lockdown.bits_of(frozenset(wanted)))
+        missing = {layer: fault for layer in wanted if (fault := await self._self_test(layer))}
         refused = [f"{layer} ({fault})" for layer, fault in missing.items() if layer not in self.config.allow_weaker]
         if refused:
             await self.stop()
@@ -116,35 +123,40 @@ class Sandbox:
                 " name them in GAUNTLET_SANDBOX_ALLOW_WEAKER to go without"
             )
         self._layers = frozenset(wanted) - missing.keys()
-        abi = zygote.landlock_abi if "landlock" in self._layers else 0
+        try:
+            await self._pool.open()
+        except SandboxError as error:
+            await self.stop()
+            raise StartError(str(error)) from None
+        abi = self._zygotes.landlock_abi if "landlock" in self._layers else 0
         return Report(tuple(layer for layer in wanted if layer in self._layers), tuple(missing), abi)
 
     async def stop(self) -> None:
-        """Ends the zygote and every process that it still has."""
-        launched, self._zygote = self._zygote, None
-        if launched is not None:
-            with contextlib.suppress(StartError):
-                await (await launched).close()
-        if self._retired:
-            await asyncio.wait(self._retired)
+        """Ends the zygotes and every process there is; what still ran is reported as killed."""
+        self._stopped = True
+        await self._pool.close()
+        await self._zygotes.stop()
+        for process in self._processes:
+            process.kill()
 
     @asynccontextmanager
-    async def process(self) -> AsyncIterator["SandboxProcess"]:
+    async def process(self) -> AsyncIterator[SandboxProcess]:
         """A fresh, locked-down process for one submission; killed and reaped when the block is left.
 
         Raises:
             SandboxError: no process could be had.
         """
         async with self._slots:
-            self.in_use += 1
-            try:
-                process = await self._fresh_process()
+            with self._pool.use():
+                process = SandboxProcess(await self._pool.take(), self._process_limits(), self._pool.take)
+                self._processes.add(process)
+                if self._stopped:
+                    process.kill()
                 try:
                     yield process
                 finally:
                     await process.end()
-            finally:
-                self.in_use -= 1
+                    self._processes.discard(process)
 
     async def execute(self, expression: str, *, timeout_s: float | None = None) -> Execution:
         """Runs statements and a last bare expression in a process of their own.
@@ -164,66 +176,51 @@ class Sandbox:
         result, cut = answer.get("result"), answer.get("truncated") is True
         return Execution(
             outcome.status,
-            process.stdout,
-            process.stderr,
+            process.printed.stdout,
+            process.printed.stderr,
             printable(result[: self.config.stdout_bytes]) if isinstance(result, str) else None,
             outcome.error or None,
-            process.truncated or cut,
+            process.printed.truncated or cut,
             round(duration_ms, 3),
             round(process.exit.cpu_ms, 3),
             process.exit.max_rss_kb,
         )
 
-    async def _fresh_process(self) -> "SandboxProcess":
-        """One that is locked down and waits; what dies before that is tried again."""
-        for _ in range(_SPAWN_ATTEMPTS - 1):
+    def _process_limits(self) -> ProcessLimits:
+        config, mapped = self.config, self._zygotes.mapped_bytes
+        return ProcessLimits(config.wall_time_s, config.cpu_time_s, config.memory_bytes, mapped)
+
+    async def _forked(self, warm: bool) -> ChildProcess:
+        """A child behind all layers; one that dies before it is ready is no news but of the third in a row."""
+        for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(SandboxError):
-                return await self._locked_down(await self._living_zygote(), self._layers)
-        return await self._locked_down(await self._living_zygote(), self._layers)
+                return await self._locked_down(self._layers, warm=warm)
+        return await self._locked_down(self._layers, warm=warm)
 
-    async def _living_zygote(self) -> ZygoteProcess:
-        """The zygote, or the next one; its launch is everybody's, so nobody's cancellation ends it."""
-        if self._zygote is None:
+    async def _locked_down(self, layers: frozenset[str], *, warm: bool = False) -> ChildProcess:
+        if self._stopped:
             raise SandboxError("the sandbox is not running")
-        if self._zygote.done() and not _is_alive(self._zygote):
-            self._retire(self._zygote)
-            self._zygote = asyncio.create_task(self._launch())
+        child = await self._zygotes.fork_child(lockdown.bits_of(layers), warm=warm)
         try:
-            return await asyncio.shield(self._zygote)
-        except StartError as error:
-            raise SandboxError(str(error)) from None
-
-    def _retire(self, launched: "asyncio.Task[ZygoteProcess]") -> None:
-        if launched.exception() is None:
-            task = asyncio.create_task(launched.result().outlive_children())
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
-
-    async def _launch(self) -> ZygoteProcess:
-        config = self.config
-        limits = lockdown.Limits(config.memory_bytes, config.cpu_time_s, config.open_files)
-        return await ZygoteProcess.launch(
-            Config(asdict(limits), config.uid, config.landlock_abi, config.stdout_bytes, config.answer_bytes)
-        )
-
-    async def _locked_down(self, zygote: ZygoteProcess, layers: frozenset[str]) -> "SandboxProcess":
-        process = SandboxProcess(zygote, await zygote.spawn(layers), self.config)
-        try:
-            await process.ready()
-        except BaseException:
-            await process.end()
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                await child.ready()
+        except (TimeoutError, ChannelClosedError, ForgedAnswerError):
+            _, printed = await child.end()
+            raise SandboxError(f"a sandbox process did not start: {printed.stderr or 'it ended'}") from None
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.ensure_future(child.end()))
             raise
-        return process
+        return child
 
-    async def _self_test(self, zygote: ZygoteProcess, layer: str) -> str:
+    async def _self_test(self, layer: str) -> str:
         """Why a layer is not in force, or an empty text."""
-        probes = _probes_of(layer, zygote.landlock_abi)
         try:
-            process = await self._locked_down(zygote, frozenset({layer}))
+            child = await self._locked_down(frozenset({layer}))
         except SandboxError as error:
             return str(error)
+        process = SandboxProcess(child, self._process_limits(), self._pool.take)
         try:
-            outcome = await process.ask({"op": "probe", "forbidden": probes})
+            outcome = await process.ask({"op": "probe", "forbidden": _probes_of(layer, self._zygotes.landlock_abi)})
         finally:
             await process.end()
         if not outcome.ok:
@@ -232,8 +229,9 @@ class Sandbox:
         return ", ".join(succeeded) if isinstance(succeeded, list) else "its self-test gave no answer"
 
 
-def _is_alive(launched: "asyncio.Task[ZygoteProcess]") -> bool:
-    return launched.exception() is None and launched.result().alive
+def _zygote_config(config: SandboxConfig) -> Config:
+    limits = lockdown.Limits(config.memory_bytes, config.cpu_time_s, config.open_files)
+    return Config(asdict(limits), config.uid, config.landlock_abi, config.stdout_bytes, config.answer_bytes)
 
 
 def _probes_of(layer: str, abi: int) -> list[str]:
@@ -243,141 +241,3 @@ def _probes_of(layer: str, abi: int) -> list[str]:
         if group == layer and int(needed or 1) <= max(abi, 1):
             names.append(name)
     return names
-
-
-class SandboxProcess:
-    """One process for one submission.
-
-    Attributes:
-        stdout, stderr, truncated, exit: what it printed and how it ended; known after its end.
-    """
-
-    def __init__(self, zygote: ZygoteProcess, spawned: Spawned, config: SandboxConfig) -> None:
-        self._zygote = zygote
-        self._config = config
-        limits = OutputLimits(config.stdout_bytes, _DRAINED_BYTES, config.answer_bytes)
-        self._child = ChildProcess(spawned.pid, spawned.channel, spawned.stdout, spawned.stderr, limits)
-        self._deadline: float | None = None
-        self._exited = asyncio.create_task(zygote.exited(spawned.pid))
-        self._ending: asyncio.Task[None] | None = None
-        self.stdout = self.stderr = ""
-        self.truncated = False
-
-    @property
-    def exit(self) -> Exit:
-        """How it ended; to be asked after the end only."""
-        return self._exited.result()
-
-    async def ready(self) -> None:
-        """Waits until it is locked down.
-
-        Raises:
-            SandboxError: it never was.
-        """
-        try:
-            async with asyncio.timeout(_READY_TIMEOUT_S):
-                await self._child.ready()
-        except (TimeoutError, ChannelClosedError, ForgedAnswerError, OutputFloodError):
-            await self.end()
-            raise SandboxError(f"a sandbox process did not start: {self.stderr or 'it ended'}") from None
-
-    async def load(self, code: str, entry_point: str) -> Outcome:
-        """Runs the source of a submission, which must define the entry point."""
-        return await self.ask({"op": "load", "code": code, "entry_point": entry_point})
-
-    async def call(self, events: Sequence[Any], state: Any) -> Outcome:
-        """Calls the entry point with a state of ours."""
-        return await self.ask({"op": "call", "events": events, "state": state})
-
-    async def call_again(self, events: Sequence[Any]) -> Outcome:
-        """Calls the entry point with the very state that its last call returned."""
-        return await self.ask({"op": "call", "events": events, "hand_on": True})
-
-    async def ask(self, message: dict[str, Any], *, timeout_s: float | None = None) -> Outcome:
-        """Sends one message and judges what comes back; the wall clock runs from the first one on."""
-        if self._deadline is None:
-            self._deadline = time.monotonic() + (timeout_s or self._config.wall_time_s)
-        payload = wire.encode(message, max_bytes=_MAX_MESSAGE_BYTES, max_values=_MAX_MESSAGE_BYTES)
-        try:
-            async with asyncio.timeout(self._deadline - time.monotonic()):
-                return _judged(await self._child.ask(payload))
-        except TimeoutError:
-            return await self._overdue()
-        except ChannelClosedError:
-            return await self._died()
-        except OutputFloodError:
-            return Outcome(Status.OUTPUT_LIMIT, "it wrote more than the limit")
-        except (ForgedAnswerError, wire.WireError):
-            return Outcome(Status.ERROR, "the process sent something that is no answer to what it was asked")
-
-    async def end(self) -> None:
-        """Kills and reaps it, and takes what it printed."""
-        if self._ending is None:
-            self._ending = asyncio.create_task(self._end())
-        await asyncio.shield(self._ending)  # who is cancelled here leaves nothing behind
-
-    async def _end(self) -> None:
-        self._zygote.kill(self._child.pid)
-        done, _ = await asyncio.wait([self._exited], timeout=_KILL_TIMEOUT_S)
-        if not done:
-            self._zygote.abandon()  # it does not reap: so this process will
-            await asyncio.wait([self._exited])
-        self.stdout, self.stderr, self.truncated = self._child.close()
-
-    async def _overdue(self) -> Outcome:
-        used = _peak_memory_bytes(self._child.pid) - self._zygote.mapped_bytes
-        await self.end()
-        if used >= _NEAR_LIMIT * self._config.memory_bytes or _memory_full(self.exit, self._config):
-            return Outcome(Status.MEMORY_LIMIT, "it was still running at the deadline, with all of its memory used")
-        return Outcome(Status.TIMEOUT, "it was still running at the deadline")
-
-    async def _died(self) -> Outcome:
-        dead, _ = await asyncio.wait([self._exited], timeout=_DYING_S)
-        await self.end()
-        if not dead:
-            return Outcome(Status.ERROR, "the process closed its channel before it answered")
-        return _verdict(self.exit, self._config)
-
-
-def _judged(payload: bytes) -> Outcome:
-    """Reads a child's answer; its status is the submission's claim about itself, and only costs itself."""
-    answer = wire.decode(payload)
-    if not isinstance(answer, dict) or not isinstance(answer.get("status"), str):
-        raise wire.WireError("no status")
-    if answer["status"] not in _CLAIMABLE:
-        raise wire.WireError("unknown status")
-    status, error, line = Status(answer["status"]), answer.get("error"), answer.get("line")
-    if (status is Status.OK) != (error is None) or not isinstance(error, str | None):
-        raise wire.WireError("an error where there is none, or none where there is one")
-    return Outcome(
-        status,
-        printable((error or "")[:_MAX_ERROR_CHARS]),
-        answer,
-        line if isinstance(line, int) and 0 < line < _MAX_LINE else None,
-    )
-
-
-def _verdict(exit_: Exit, config: SandboxConfig) -> Outcome:
-    """What the end of a process that owed an answer says about its code."""
-    if exit_.signal and _memory_full(exit_, config):
-        return Outcome(Status.MEMORY_LIMIT, "it was ended with all of its memory used")
-    cpu_spent = exit_.cpu_ms >= config.cpu_time_s * 1000 * _NEAR_LIMIT
-    if exit_.signal_name == "SIGXCPU" or (exit_.signal_name == "SIGKILL" and cpu_spent):
-        return Outcome(Status.TIMEOUT, f"it used its {config.cpu_time_s} s of processor time")
-    if exit_.signal:
-        return Outcome(Status.KILLED, f"it was ended by {exit_.signal_name} before it answered")
-    return Outcome(Status.ERROR, f"the process ended (exit code {exit_.status >> 8}) before it answered")
-
-
-def _memory_full(exit_: Exit, config: SandboxConfig) -> bool:
-    return exit_.max_rss_kb * 1024 >= config.memory_bytes * _NEAR_LIMIT
-
-
-def _peak_memory_bytes(pid: int) -> int:
-    """Most address space that a living process has had, 0 when it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0
-    peak = re.search(r"^VmPeak:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(peak[1]) * 1024 if peak else 0

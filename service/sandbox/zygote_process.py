@@ -1,4 +1,4 @@
-"""The supervisor's handle on a zygote: it asks for children, has them killed, and learns how they ended."""
+"""The supervisor's handle on one zygote, which forks children and further zygotes on order."""
 
 import asyncio
 import contextlib
@@ -6,42 +6,42 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from service.errors import SandboxError, StartError
-from service.sandbox.inside.protocol import Config
-from service.sandbox.outcome import Exit
+from service.sandbox.child_process import ChildProcess, OutputLimits, reap
+from service.sandbox.inside.protocol import CHANNEL, CHILD, FORKED, ORDER, WARM_CHILD, ZYGOTE, Config
 
-__all__ = ["Spawned", "ZygoteProcess"]
+__all__ = ["ZygoteProcess"]
 
 _START_TIMEOUT_S = 20.0
-_SPAWN_TIMEOUT_S = 10.0
+_ORDER_TIMEOUT_S = 5.0
 _MAX_MESSAGE_BYTES = 1 << 16
-_DESCRIPTORS = 3  # of a child: channel, stdout, stderr
-_POLL_S = 0.001
-_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from inside.zygote import main; main(int(sys.argv[2]))"
-
-_Result = TypeVar("_Result")
+_DESCRIPTORS = 3  # at most, of anything forked
+_POLL_S = 0.005
+_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); from inside.zygote import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
-class Spawned:
-    """A fresh child: its process id, and our ends of its channel and output pipes."""
+class _Order:
+    """What was asked of a zygote: how many descriptors come with it, and who waits for it."""
 
+    descriptors: int
+    done: "asyncio.Future[_Forked]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Forked:
     pid: int
-    channel: int
-    stdout: int
-    stderr: int
+    descriptors: tuple[int, ...]
 
 
 class ZygoteProcess:
-    """One zygote from launch to its end.
+    """One zygote from its launch, or its fork, to its end.
 
     Attributes:
         alive: whether it can still fork.
@@ -49,20 +49,23 @@ class ZygoteProcess:
         mapped_bytes: address space that its interpreter has mapped.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
-        self._process = process
-        self._control = control
-        self._loop = asyncio.get_running_loop()
-        self._started: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-        self._unsent: deque[bytes] = deque()
-        self._spawning: dict[int, asyncio.Future[Spawned]] = {}
-        self._exits: dict[int, asyncio.Future[Exit]] = {}
-        self._killed: set[int] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._next_job = 0
+    def __init__(
+        self, pid: int, control: socket.socket, started: Mapping[str, int], reaped: Callable[[int], object]
+    ) -> None:
         self.alive = True
-        self.landlock_abi = 0
-        self.mapped_bytes = 0
+        self.landlock_abi = started["landlock_abi"]
+        self.mapped_bytes = started["mapped_bytes"]
+        self._pid = pid
+        self._control = control
+        self._started = started
+        self._reaped = reaped
+        self._loop = asyncio.get_running_loop()
+        self._orders: dict[int, _Order] = {}
+        self._number = 0
+        self._known: set[int] = set()  # what it forked and somebody here looks after
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._buried: asyncio.Task[None] | None = None
+        control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._receive)
 
     @classmethod
@@ -72,198 +75,165 @@ class ZygoteProcess:
         Raises:
             StartError: it did not come up.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            process = _start_interpreter(theirs.fileno())
-        zygote = cls(process, ours)
-        zygote._send(asdict(config))
+            pid = _start_interpreter(theirs.fileno())
+        control.setblocking(False)
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
-                started = await zygote._started
-        except (TimeoutError, SandboxError):
-            await zygote.close()
-            raise StartError("the sandbox's interpreter did not start; its error output says why") from None
-        zygote.landlock_abi, zygote.mapped_bytes = started["landlock_abi"], started["mapped_bytes"]
-        return zygote
+                await asyncio.get_running_loop().sock_sendall(control, json.dumps(asdict(config)).encode())
+                started = json.loads(await asyncio.get_running_loop().sock_recv(control, _MAX_MESSAGE_BYTES))
+        except BaseException as error:
+            control.close()
+            os.kill(pid, signal.SIGKILL)
+            await reap(pid)
+            if isinstance(error, OSError | TimeoutError | ValueError):
+                raise StartError("the sandbox's interpreter did not start; its error output says why") from None
+            raise
+        return cls(pid, control, started, lambda _: None)
 
-    async def spawn(self, layers: frozenset[str]) -> Spawned:
-        """Has a child forked.
+    async def fork_child(self, layers: int, limits: OutputLimits, *, warm: bool) -> ChildProcess:
+        """Has a child forked, which is not ready yet.
+
+        Args:
+            layers: `lockdown.bits_of` the layers that it steps behind.
+            limits: how much it may write.
+            warm: whether it shall run a job of its own before it is ready.
 
         Raises:
             SandboxError: the zygote died, could not fork, or does not answer.
         """
-        if not self.alive:
-            raise SandboxError("the sandbox's parent process is gone")
-        self._next_job += 1
-        job = self._next_job
-        spawned = self._spawning[job] = self._loop.create_future()
-        self._send({"op": "spawn", "id": job, "layers": sorted(layers)})
-        try:
-            async with asyncio.timeout(_SPAWN_TIMEOUT_S):
-                return await asyncio.shield(spawned)
-        except TimeoutError:
-            spawned.add_done_callback(self._discard)  # its answer may lie unread
-            self.abandon()
-            raise SandboxError("the sandbox's parent process does not answer") from None
-        except asyncio.CancelledError:
-            spawned.add_done_callback(self._discard)
-            raise
+        forked = await self._order(WARM_CHILD if warm else CHILD, layers, descriptors=3)
+        channel, stdout, stderr = forked.descriptors
+        return ChildProcess(forked.pid, (channel, stdout, stderr), limits, self._known.discard)
 
-    def kill(self, pid: int) -> None:
-        """Ends a child with SIGKILL; harmless when it has ended."""
-        exited = self._exits.get(pid)
-        if exited is not None and not exited.done():
-            self._killed.add(pid)
-            self._send({"op": "kill", "pid": pid})
+    async def fork_zygote(self, layers: int) -> "ZygoteProcess":
+        """Has another zygote forked that is prepared for children behind these layers.
 
-    async def exited(self, pid: int) -> Exit:
-        """Waits until a child is reaped. To be called once for each child."""
-        try:
-            return await asyncio.shield(self._exits[pid])
-        finally:
-            if self._exits[pid].done():
-                del self._exits[pid]
-                self._killed.discard(pid)
+        Raises:
+            SandboxError: this one died, could not fork, or does not answer.
+        """
+        forked = await self._order(ZYGOTE, layers, descriptors=1)
+        control = socket.socket(fileno=forked.descriptors[0])
+        return ZygoteProcess(forked.pid, control, self._started, self._known.discard)
 
-    def abandon(self) -> None:
-        """Ends a zygote that is in doubt; its children become ours, and those that are to be killed will be."""
-        self._process.kill()
+    def kill(self) -> None:
+        """Ends it at once, whatever it is at; what it forked stays."""
+        if self._buried is None or not self._buried.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
 
-    async def close(self) -> None:
-        """Ends the zygote and every child it still has, and waits until all of them are reaped."""
-        self._killed.update(self._exits)
-        self.abandon()
-        await self.outlive_children()
-
-    async def outlive_children(self) -> None:
-        """Waits until a zygote that was killed is reaped, and its children have ended, by themselves or by `kill`."""
-        while self._process.poll() is None or self.alive:  # noqa: ASYNC110 - children are no asyncio objects
+    async def retire(self) -> None:
+        """Lets it do what it was ordered, ends it, and waits until it is reaped."""
+        while self.alive and self._orders:  # noqa: ASYNC110 - each has a deadline of its own
             await asyncio.sleep(_POLL_S)
+        self.kill()
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Waits until one that was killed is reaped, and whatever it forked and could not tell of with it."""
+        while self._buried is None:  # noqa: ASYNC110 - its socket tells
+            await asyncio.sleep(_POLL_S)
+        await asyncio.shield(self._buried)
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _send(self, message: dict[str, Any]) -> None:
+    async def _order(self, what: int, layers: int, *, descriptors: int) -> _Forked:
         if not self.alive:
-            return
-        if not self._unsent:
-            self._loop.add_writer(self._control.fileno(), self._flush)
-        self._unsent.append(json.dumps(message).encode())
-        self._flush()
-
-    def _flush(self) -> None:
-        with contextlib.suppress(OSError):  # full, and to be tried again; or dead, which is found out by reading
-            while self._unsent and self.alive:
-                self._control.send(self._unsent[0])
-                self._unsent.popleft()
-            if self.alive:
-                self._loop.remove_writer(self._control.fileno())
+            raise SandboxError("the sandbox's parent process is gone")
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        done: asyncio.Future[_Forked] = self._loop.create_future()
+        self._orders[self._number] = _Order(descriptors, done)
+        try:
+            self._control.send(ORDER.pack(self._number, what, layers))
+        except OSError:  # its queue is full, so it hangs; or it has died
+            self.kill()
+        try:
+            async with asyncio.timeout(_ORDER_TIMEOUT_S):
+                return await asyncio.shield(done)
+        except TimeoutError:
+            done.add_done_callback(self._discard)  # its answer may lie unread
+            self.kill()
+            raise SandboxError("the sandbox's parent process does not answer") from None
+        except asyncio.CancelledError:
+            done.add_done_callback(self._discard)
+            raise
 
     def _receive(self) -> None:
         while self.alive:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._control, _MAX_MESSAGE_BYTES, _DESCRIPTORS)
+                data, descriptors, _, _ = socket.recv_fds(self._control, FORKED.size + 1, _DESCRIPTORS)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
                 data, descriptors = b"", []
-            if not data:
+            order, pid = None, 0
+            if len(data) == FORKED.size:
+                number, pid = FORKED.unpack(data)
+                order = self._orders.pop(number, None)
+            if order is None or pid == 0:  # its end, or words that no zygote of ours would say
+                _close(descriptors)
                 self._lost()
-                return
-            self._handle(json.loads(data), descriptors)
+            else:
+                self._fulfil(order, pid, descriptors)
 
-    def _handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        match message["op"]:
-            case "started":
-                _resolve(self._started, message)
-            case "spawned":
-                self._exits[message["pid"]] = self._loop.create_future()
-                self._adopt(message["id"], message["pid"], descriptors)
-            case "failed":
-                fault = SandboxError(f"a sandbox process could not be made: {message['error']}")
-                _fail(self._spawning.pop(message["id"]), fault)
-            case "exited":
-                exit_ = Exit(message["status"], message["cpu_ms"], message["max_rss_kb"])
-                _resolve(self._exits[message["pid"]], exit_)
+    def _fulfil(self, order: _Order, pid: int, descriptors: list[int]) -> None:
+        if pid < 0:
+            _fail(order, f"a sandbox process could not be made: {os.strerror(-pid)}")
+        elif len(descriptors) == order.descriptors:
+            self._known.add(pid)
+            order.done.set_result(_Forked(pid, tuple(descriptors)))
+        else:
+            _close(descriptors)
+            _fail(order, "the service has no descriptors left; see `ulimit -n`")
+            self._keep(self._end(pid))
 
-    def _adopt(self, job: int, pid: int, descriptors: list[int]) -> None:
-        spawned = self._spawning.pop(job)
-        if len(descriptors) == _DESCRIPTORS:
-            _resolve(spawned, Spawned(pid, *descriptors))
-            return
-        self._forget(pid, descriptors)
-        _fail(spawned, SandboxError("the service has no descriptors left; see `ulimit -n`"))
-
-    def _discard(self, spawned: "asyncio.Future[Spawned]") -> None:
-        """Ends a child that nobody waits for any more."""
-        if not spawned.cancelled() and spawned.exception() is None:
-            child = spawned.result()
-            self._forget(child.pid, [child.channel, child.stdout, child.stderr])
-
-    def _forget(self, pid: int, descriptors: list[int]) -> None:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        self.kill(pid)
-        self._keep(self.exited(pid))
+    def _discard(self, done: "asyncio.Future[_Forked]") -> None:
+        """Ends what nobody waits for any more."""
+        if not done.cancelled() and done.exception() is None:
+            forked = done.result()
+            _close(forked.descriptors)
+            self._keep(self._end(forked.pid))
 
     def _lost(self) -> None:
-        """The zygote is gone: nothing more can be forked, and its children have become ours to reap."""
+        """The zygote is gone, or not to be trusted any more: it forks nothing more."""
         self.alive = False
-        self._unsent.clear()
         self._loop.remove_reader(self._control.fileno())
-        self._loop.remove_writer(self._control.fileno())
         self._control.close()
-        fault = SandboxError("the sandbox's parent process died")
-        _fail(self._started, fault)
-        for spawned in self._spawning.values():
-            _fail(spawned, fault)
-        self._spawning.clear()
-        for pid, exited in self._exits.items():
-            if not exited.done():
-                self._keep(self._reap_orphan(pid, exited))
-        self._keep(self._reap_strangers())
+        self.kill()
+        for order in self._orders.values():
+            _fail(order, "the sandbox's parent process died")
+        self._orders.clear()
+        self._buried = self._loop.create_task(self._bury())
 
-    def _keep(self, work: Coroutine[Any, Any, Any]) -> None:
+    async def _bury(self) -> None:
+        """Reaps it, and what it forked and could not tell of: its session is theirs, and nobody else's."""
+        await reap(self._pid)
+        self._reaped(self._pid)
+        for pid in _own_children():
+            if pid not in self._known and _session_of(pid) == self._pid:
+                await self._end(pid)
+
+    async def _end(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)  # a child that nobody has reaped: the number is still its own
+        await reap(pid)
+        self._known.discard(pid)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reap_orphan(self, pid: int, exited: "asyncio.Future[Exit]") -> None:
-        while not exited.done():
-            try:
-                found, status, usage = os.wait4(pid, os.WNOHANG)  # noqa: ASYNC222 - WNOHANG
-            except ChildProcessError:
-                if self._process.returncode is not None:  # reaped by the zygote, which died before it could say so
-                    _resolve(exited, Exit(0, 0.0, 0))
-            else:
-                if found:
-                    cpu_ms = (usage.ru_utime + usage.ru_stime) * 1000
-                    _resolve(exited, Exit(status, cpu_ms, usage.ru_maxrss))
-                elif pid in self._killed:  # ours to reap, so nobody else can have been given its number
-                    os.kill(pid, signal.SIGKILL)
-            await asyncio.sleep(_POLL_S)
 
-    async def _reap_strangers(self) -> None:
-        """Ends children that were forked and never told of; the zygote's session is theirs, and nobody else's."""
-        while self._process.poll() is None:  # noqa: ASYNC110 - the zygote is no asyncio object
-            await asyncio.sleep(_POLL_S)
-        for pid in _own_children():
-            if pid not in self._exits and _session_of(pid) == self._process.pid:
-                exited = self._exits[pid] = self._loop.create_future()
-                self._killed.add(pid)
-                await self._reap_orphan(pid, exited)
-                await self.exited(pid)
+def _fail(order: _Order, reason: str) -> None:
+    if not order.done.done():
+        order.done.set_exception(SandboxError(reason))
+        order.done.exception()  # where nobody waits any more, nobody shall be warned
 
 
-def _resolve(future: "asyncio.Future[_Result]", result: "_Result") -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: "asyncio.Future[Any]", fault: Exception) -> None:
-    if not future.done():
-        future.set_exception(fault)
-        future.exception()  # where nobody waits any more, nobody shall be warned
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _own_children() -> list[int]:
@@ -278,15 +248,17 @@ def _session_of(pid: int) -> int:
         return 0
 
 
-def _start_interpreter(control: int) -> subprocess.Popen[bytes]:
+def _start_interpreter(control: int) -> int:
     # -I would ignore PYTHONHASHSEED; with this environment, -P -s -S isolate as much.
-    flags = ["-P", "-s", "-S", "-B"]
     folder = str(Path(__file__).resolve().parent)
-    return subprocess.Popen(  # noqa: S603 - our own interpreter
-        [sys.executable, *flags, "-c", _BOOTSTRAP, folder, str(control)],
-        env={"PYTHONHASHSEED": "0"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        pass_fds=[control],
-        start_new_session=True,
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-s", "-S", "-B", "-c", _BOOTSTRAP, folder],
+        {"PYTHONHASHSEED": "0"},
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, control, CHANNEL),
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        ],
+        setsid=True,
     )

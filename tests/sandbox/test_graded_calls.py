@@ -134,8 +134,8 @@ async def test_a_claimed_status_that_only_the_supervisor_gives_is_no_answer(sand
     code = """import os, sys
 def process_batch(e, s):
     frame = sys._getframe()
-    while 'header' not in frame.f_locals: frame = frame.f_back
-    nonce = bytes(frame.f_locals['header'][4:])
+    while 'nonce' not in frame.f_locals: frame = frame.f_back
+    nonce = frame.f_locals['nonce']
     body = b'{"status":"STATUS","returned":{"state":{}}}'
     os.write(3, (16 + len(body)).to_bytes(4, 'big') + nonce + body)
     os._exit(0)"""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SandboxError, StartError
-from service.sandbox import Sandbox, SandboxConfig, Status
+from service.sandbox import Sandbox, SandboxConfig, SandboxProcess, Status
 from service.sandbox.inside import lockdown, probes
 
 pytestmark = pytest.mark.anyio
@@ -29,16 +29,36 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def zygote_of(sandbox: Sandbox) -> int:
-    execution = await sandbox.execute("import os; os.getppid()")
-    return int(execution.result or "0")
+def session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
 
 
-async def test_a_process_is_gone_when_its_answer_is_there(sandbox: Sandbox) -> None:
-    zygote = await zygote_of(sandbox)
-    for code in ("1", "while True: pass", "import os; os._exit(1)"):
-        await sandbox.execute(code, timeout_s=0.3)
-        assert children_of(zygote) == set()
+def zygotes_of(pid: int) -> set[int]:
+    """They lead sessions; what they fork does not."""
+    return {child for child in children_of(pid) if session_of(child) == child}
+
+
+async def forker_of(sandbox: Sandbox) -> int:
+    """The zygote that forks children, whose session they are in."""
+    async with sandbox.process() as process:
+        return os.getsid(process._child.pid)
+
+
+async def test_a_process_is_gone_when_its_answer_is_there() -> None:
+    sandbox = Sandbox(SandboxConfig(pool_low=0, pool_high=0))
+    before = children_of(os.getpid())
+    await sandbox.start()
+    zygotes = zygotes_of(os.getpid())
+    try:
+        for code in ("1", "while True: pass", "import os; os._exit(1)"):
+            await sandbox.execute(code, timeout_s=0.3)
+            assert children_of(os.getpid()) == before | zygotes
+    finally:
+        await sandbox.stop()
+    assert children_of(os.getpid()) == before
 
 
 async def test_every_run_has_a_process_of_its_own(sandbox: Sandbox) -> None:
@@ -48,26 +68,41 @@ async def test_every_run_has_a_process_of_its_own(sandbox: Sandbox) -> None:
     assert all(value.endswith(", 1)") for value in values)
 
 
+def belongings(sandbox: Sandbox) -> tuple[int, int]:
+    """Descriptors and children of this process, less those of children that wait."""
+    return open_descriptors() - 3 * sandbox.waiting, len(children_of(os.getpid())) - sandbox.waiting
+
+
+async def at_rest(sandbox: Sandbox) -> tuple[int, int]:
+    """The belongings once nothing runs and nothing is being forked ahead."""
+    while sandbox.in_use or sandbox._pool._refilling is not None:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return belongings(sandbox)
+
+
+async def has_again(sandbox: Sandbox, before: tuple[int, int]) -> None:
+    deadline = time.monotonic() + 2
+    while belongings(sandbox) != before:
+        assert time.monotonic() < deadline, f"{belongings(sandbox)} descriptors and processes after {before}"
+        await asyncio.sleep(0.01)
+
+
 async def test_a_thousand_runs_leave_no_process_and_no_descriptor(sandbox: Sandbox) -> None:
-    before, processes = open_descriptors(), descendants_of(os.getpid())
+    before = await at_rest(sandbox)
     for _ in range(125):
         await asyncio.gather(*(sandbox.execute("print(1)") for _ in range(8)))
-    assert open_descriptors() == before
-    assert descendants_of(os.getpid()) == processes
+    await has_again(sandbox, before)
 
 
 async def test_a_cancelled_run_leaves_nothing(sandbox: Sandbox) -> None:
-    before, processes = open_descriptors(), descendants_of(os.getpid())
+    before = await at_rest(sandbox)
     for delay in (0, 0.001, 0.003, 0.006, 0.01, 0.05):
         run = asyncio.create_task(sandbox.execute("while True: pass"))
         await asyncio.sleep(delay)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
-    deadline = time.monotonic() + 2
-    while (open_descriptors(), descendants_of(os.getpid())) != (before, processes):
-        assert time.monotonic() < deadline, "a cancelled run left a process or a descriptor"
-        await asyncio.sleep(0.01)
+    await has_again(sandbox, before)
     assert (await sandbox.execute("1")).status is Status.OK
 
 
@@ -87,10 +122,10 @@ async def test_no_more_processes_than_slots() -> None:
 
 
 async def test_a_killed_zygote_is_replaced_and_what_runs_is_not_disturbed() -> None:
-    sandbox = Sandbox(SandboxConfig())
+    sandbox = Sandbox(SandboxConfig(pool_low=0, pool_high=0))
     await sandbox.start()
     try:
-        zygote = await zygote_of(sandbox)
+        zygote = await forker_of(sandbox)
         running = asyncio.create_task(sandbox.execute("import time; time.sleep(0.5); 'finished'"))
         await asyncio.sleep(0.2)
         os.kill(zygote, signal.SIGKILL)
@@ -98,7 +133,7 @@ async def test_a_killed_zygote_is_replaced_and_what_runs_is_not_disturbed() -> N
         assert (await sandbox.execute("'next'")).result == "'next'"
         assert time.monotonic() - started < 1
         assert (await running).result == "'finished'"
-        assert await zygote_of(sandbox) != zygote
+        assert await forker_of(sandbox) != zygote
     finally:
         await sandbox.stop()
     assert zygote not in descendants_of(os.getpid())
@@ -141,10 +176,10 @@ async def test_the_oldest_landlock_will_do() -> None:
 def kernel_without(monkeypatch: pytest.MonkeyPatch) -> str:
     """A self-test that finds one layer not in force: its probes are run in a child that lacks it."""
     layer = "seccomp"
-    spawn = Sandbox._locked_down
+    locked_down = Sandbox._locked_down
 
-    async def weaker(self: Sandbox, zygote: object, layers: frozenset[str]) -> object:
-        return await spawn(self, zygote, layers - {layer})  # type: ignore[arg-type]
+    async def weaker(self: Sandbox, layers: frozenset[str], *, warm: bool = False) -> object:
+        return await locked_down(self, layers - {layer}, warm=warm)
 
     monkeypatch.setattr(Sandbox, "_locked_down", weaker)
     return layer
@@ -166,13 +201,15 @@ async def test_a_missing_layer_may_be_allowed_by_name(kernel_without: str) -> No
     assert kernel_without not in report.layers
 
 
-async def test_every_probe_succeeds_where_its_layer_is_missing(sandbox: Sandbox) -> None:
+async def test_every_probe_succeeds_where_its_layer_is_missing(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The control: without any layer, all that the self-test tries gets through, so a refusal proves the layer."""
-    zygote = await sandbox._living_zygote()
     tried = [name for name in probes.PROBES if name.split(".")[0] != "uid" or os.geteuid() == 0]
     got_through = []
     for name in tried:
-        process = await sandbox._locked_down(zygote, frozenset())
+        child = await sandbox._locked_down(frozenset())
+        process = SandboxProcess(child, sandbox._process_limits(), sandbox._pool.take)
         outcome = await process.ask({"op": "probe", "forbidden": [name]})
         await process.end()
         if (outcome.answer or {}).get("succeeded") != []:

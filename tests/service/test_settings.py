@@ -63,7 +63,7 @@ def test_the_readmes_table_is_the_settings() -> None:
     described = {}
     for name, field in Settings.model_fields.items():
         default = field.get_default()
-        shown = "4 × cores" if name == "concurrency" else "" if default == frozenset() else f"{default:g}"
+        shown = "4 × cores" if field.default_factory else "" if default == frozenset() else f"{default:g}"
         described[PREFIX + name.upper()] = (shown, field.description)
     assert documented == described
 

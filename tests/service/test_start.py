@@ -126,7 +126,7 @@ def test_sigterm_cuts_off_what_takes_longer_than_the_drain() -> None:
     slow = b'{"expression": "import time; time.sleep(20)", "timeout_s": 30}'
     with running_service(GAUNTLET_DRAIN_S="1") as service, begin_request(service, slow):
         processes = descendants_of(service.pid)
-        assert len(processes) == 2
+        assert len(processes) >= 3  # two zygotes and what runs, beside what waits
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(timeout=5) == 0
     assert not [pid for pid in processes if is_running(pid)]

@@ -15,10 +15,8 @@ probe       ``forbidden``: names of probes              ``succeeded``: those tha
 """
 
 import atexit
-import gc
 import os
-import random
-import signal
+import pickle
 import sys
 import threading
 from typing import Any
@@ -26,12 +24,28 @@ from typing import Any
 from . import probes, running, wire
 from .protocol import CHANNEL
 
-__all__ = ["reset_signals", "serve"]
+__all__ = ["Session"]
 
+_HEADER_BYTES = 4 + wire.NONCE_BYTES
+_CHUNK_BYTES = 1 << 16
 _RESERVE_BYTES = 2 << 20
 
+# Touches what most submissions touch: in a child that waits for its job, those pages are its own already.
+_REHEARSAL = """\
+def clean(rows):
+    kept = []
+    for row in rows:
+        try:
+            kept.append({**row, "reading": float(row["reading"])})
+        except (TypeError, ValueError):
+            continue
+    return sorted(kept, key=lambda row: row["ts"])
+print(end="")
+clean([{"ts": 2, "reading": " 5.5"}, {"ts": 1, "reading": 7}, {"ts": 3, "reading": "-"}])
+"""
 
-class _Session:
+
+class Session:
     """What one child keeps between the messages of its one submission."""
 
     def __init__(self, max_result_chars: int, max_answer_bytes: int) -> None:
@@ -41,7 +55,22 @@ class _Session:
         self._entry_point: Any = None
         self._state: Any = None
 
-    def answer(self, message: dict[str, Any]) -> bytes:
+    def rehearse(self) -> None:
+        """Runs a job of our own that leaves nothing behind but warm code and memory."""
+        message = _loads(pickle.dumps({"op": "execute", "code": _REHEARSAL}))
+        shown = self._shown(repr(running.evaluate(message["code"], dict(self._scope))))
+        wire.frame(self._encoded(shown))
+
+    def serve(self) -> None:
+        """Answers messages on the channel until the supervisor closes it or kills this process."""
+        while message := _read():
+            nonce, payload = message[4:_HEADER_BYTES], message[_HEADER_BYTES:]
+            request = _loads(payload)
+            _write(wire.frame(nonce + self._answer(request)))
+            if request["op"] == "execute":  # nothing more is asked: dying while the answer is read saves time
+                return
+
+    def _answer(self, message: dict[str, Any]) -> bytes:
         """Handles one message; what fails is an answer too."""
         reserve = bytes(_RESERVE_BYTES)  # given back where memory has run out; never touched, so it costs nothing
         try:
@@ -94,10 +123,10 @@ class _Session:
 
     def _finish(self) -> None:
         """Ends the code as the end of a process would: threads, exit handlers, finalizers, buffers."""
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        if len(threading._active) > 1:  # type: ignore[attr-defined]  # noqa: SLF001
+            threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
         atexit._run_exitfuncs()  # noqa: SLF001
         self._scope.clear()
-        gc.collect()
         for stream in (_stdout, _stderr):
             try:
                 stream.flush()
@@ -132,37 +161,21 @@ def _report(failure: running.Failure) -> dict[str, Any]:
 
 
 _stdout, _stderr = sys.stdout, sys.stderr
+_loads = pickle.loads  # messages come from the supervisor, which trusts nobody but is trusted
 
 
-def serve(max_result_chars: int, max_answer_bytes: int) -> None:
-    """Answers messages on the channel until the supervisor closes it or kills this process."""
-    session = _Session(max_result_chars, max_answer_bytes)
-    random.seed(0)  # the same draws in every run: a grade is repeatable
-    while header := _read(4 + wire.NONCE_BYTES):
-        payload = _read(int.from_bytes(header[:4], "big") - wire.NONCE_BYTES)
-        answer = session.answer(wire.decode(payload, max_values=len(payload)))
-        _write(wire.frame(header[4:] + answer))
-
-
-def _read(count: int) -> bytes:
-    """Exactly so many bytes, or none at the end of the stream."""
-    chunks = bytearray()
-    while len(chunks) < count:
-        chunk = os.read(CHANNEL, count - len(chunks))
+def _read() -> bytes:
+    """One message whole, or nothing at the end of the stream; the supervisor sends no second before its answer."""
+    message = os.read(CHANNEL, _CHUNK_BYTES)
+    while message and (len(message) < 4 or len(message) < 4 + int.from_bytes(message[:4], "big")):
+        chunk = os.read(CHANNEL, _CHUNK_BYTES)
         if not chunk:
             return b""
-        chunks += chunk
-    return bytes(chunks)
+        message += chunk
+    return message
 
 
 def _write(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(CHANNEL, view) :]
-
-
-def reset_signals() -> None:
-    """Undoes the zygote's handlers: the submission's process starts with the defaults."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,7 +8,9 @@ linux/seccomp.h, linux/prctl.h. Kernels from 5.13 (Landlock ABI 1) will do: what
 import contextlib
 import ctypes
 import os
+import re
 import resource
+import signal
 import struct
 from dataclasses import dataclass
 
@@ -19,8 +21,9 @@ __all__ = [
     "Limits",
     "Lockdown",
     "LockdownError",
-    "become_subreaper",
+    "bits_of",
     "landlock_abi",
+    "layers_of",
     "mapped_bytes",
     "runs_as_root",
     "set_dumpable",
@@ -28,7 +31,18 @@ __all__ = [
 
 LAYERS = ("uid", "rlimits", "landlock", "seccomp")
 
-_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 4, 36, 38
+
+def bits_of(layers: frozenset[str]) -> int:
+    """A set of layers as one number, a bit for each of `LAYERS`."""
+    return sum(1 << place for place, layer in enumerate(LAYERS) if layer in layers)
+
+
+def layers_of(bits: int) -> frozenset[str]:
+    """The reverse of `bits_of`."""
+    return frozenset(layer for place, layer in enumerate(LAYERS) if bits >> place & 1)
+
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
@@ -42,7 +56,7 @@ _SCOPES = ((6, 0b11),)
 _DESCRIPTORS_END = (1 << 31) - 1
 _PID_PLACEHOLDER = 0x7FFFFFF1  # no Linux pid is this large (PID_MAX_LIMIT is 2**22)
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class LockdownError(OSError):
@@ -88,13 +102,13 @@ class Lockdown:
         Raises:
             LockdownError: the kernel refused the Landlock ruleset.
         """
-        self._limits = limits
-        self._layers = layers
-        self._uid = uid
+        self._uid = uid if "uid" in layers else None
+        self._rlimits: tuple[tuple[int, tuple[int, int]], ...] = ()
+        if "rlimits" in layers:
+            other_tasks = _tasks_of(os.getuid() if self._uid is None else uid)
+            self._rlimits = _rlimits(limits, mapped_bytes=mapped_bytes, other_tasks=other_tasks)
         self._ruleset = _create_ruleset(abi) if "landlock" in layers else -1
-        self._filter = seccomp.build_filter(os.uname().machine, _PID_PLACEHOLDER) if "seccomp" in layers else b""
-        self._mapped_bytes = mapped_bytes
-        self._other_tasks = _tasks_of(uid if "uid" in layers else os.getuid()) if "rlimits" in layers else 0
+        self._filter = _PreparedFilter() if "seccomp" in layers else None
 
     def apply(self, *, first_free_descriptor: int) -> None:
         """Locks the calling process down; there is no way back.
@@ -106,16 +120,17 @@ class Lockdown:
             LockdownError: a layer could not be applied.
         """
         self._close_descriptors(first_free_descriptor)
-        if "uid" in self._layers:
+        if self._uid is not None:
             _become(self._uid)
-        if "rlimits" in self._layers:
-            self._set_rlimits()
+        for what, limit in self._rlimits:
+            _lower(what, limit)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after a change of user, which clears it
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        if "landlock" in self._layers:
+        if self._ruleset >= 0:
             _check(_libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, self._ruleset, 0), "landlock_restrict_self")
             os.close(self._ruleset)
-        if "seccomp" in self._layers:
-            self._install_filter()
+        if self._filter is not None:
+            self._filter.install(os.getpid())
 
     def _close_descriptors(self, first: int) -> None:
         if self._ruleset >= 0:
@@ -123,29 +138,45 @@ class Lockdown:
             first = self._ruleset + 1
         os.closerange(first, _DESCRIPTORS_END)
 
-    def _set_rlimits(self) -> None:
-        limits = self._limits
-        memory = self._mapped_bytes + limits.memory_bytes
-        tasks = self._other_tasks + limits.tasks
-        for what, soft, hard in (
-            (resource.RLIMIT_CORE, 0, 0),
-            (resource.RLIMIT_FSIZE, 0, 0),
-            (resource.RLIMIT_MEMLOCK, 0, 0),
-            (resource.RLIMIT_MSGQUEUE, 0, 0),
-            (resource.RLIMIT_STACK, limits.stack_bytes, limits.stack_bytes),
-            (resource.RLIMIT_NPROC, tasks, tasks),
-            (resource.RLIMIT_NOFILE, limits.open_files, limits.open_files),
-            (resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1),
-            (resource.RLIMIT_AS, memory, memory),
-        ):
-            _lower(what, soft, hard)
 
-    def _install_filter(self) -> None:
-        pid = os.getpid()
-        program = self._filter.replace(struct.pack("<I", _PID_PLACEHOLDER), struct.pack("<I", pid))
-        argument = _FilterProgram(len(program) // 8, program)
-        number = _SYS_SECCOMP[os.uname().machine]
-        _check(_libc.syscall(number, _SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(argument)), "seccomp")
+class _PreparedFilter:
+    """A seccomp filter that lacks nothing but the id of the process it is for."""
+
+    def __init__(self) -> None:
+        machine = os.uname().machine
+        program = seccomp.build_filter(machine, _PID_PLACEHOLDER)
+        placeholder = struct.pack("=I", _PID_PLACEHOLDER)
+        self._instructions = ctypes.create_string_buffer(program, len(program))
+        self._places = tuple(found.start() for found in re.finditer(re.escape(placeholder), program))
+        self._program = _FilterProgram(len(program) // 8, ctypes.cast(self._instructions, ctypes.c_char_p))
+        self._arguments = (_SYS_SECCOMP[machine], _SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(self._program))
+
+    def install(self, pid: int) -> None:
+        for place in self._places:
+            struct.pack_into("=I", self._instructions, place, pid)
+        _check(_libc.syscall(*self._arguments), "seccomp")
+
+
+def _rlimits(limits: Limits, *, mapped_bytes: int, other_tasks: int) -> tuple[tuple[int, tuple[int, int]], ...]:
+    """What to set, each soft and hard limit no higher than the one in force."""
+    memory, tasks = mapped_bytes + limits.memory_bytes, other_tasks + limits.tasks
+    wanted = {
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_MEMLOCK: (0, 0),
+        resource.RLIMIT_MSGQUEUE: (0, 0),
+        resource.RLIMIT_STACK: (limits.stack_bytes, limits.stack_bytes),
+        resource.RLIMIT_NPROC: (tasks, tasks),
+        resource.RLIMIT_NOFILE: (limits.open_files, limits.open_files),
+        resource.RLIMIT_CPU: (limits.cpu_seconds, limits.cpu_seconds + 1),
+        resource.RLIMIT_AS: (memory, memory),
+    }
+    return tuple((what, _within(resource.getrlimit(what)[1], pair)) for what, pair in wanted.items())
+
+
+def _within(ceiling: int, pair: tuple[int, int]) -> tuple[int, int]:
+    soft, hard = pair
+    return pair if ceiling == resource.RLIM_INFINITY else (min(soft, ceiling), min(hard, ceiling))
 
 
 def landlock_abi() -> int:
@@ -162,11 +193,6 @@ def runs_as_root() -> bool:
 def set_dumpable(dumpable: bool) -> None:
     """Lets other processes of the same user trace this one and read its /proc entries, or not."""
     _prctl(_PR_SET_DUMPABLE, int(dumpable))
-
-
-def become_subreaper() -> None:
-    """Makes orphaned descendants children of this process, so that none outlives its parent unreaped."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _create_ruleset(abi: int) -> int:
@@ -212,12 +238,9 @@ def _become(uid: int) -> None:
         raise LockdownError(error.errno, f"uid: {error.strerror}") from None
 
 
-def _lower(what: int, soft: int, hard: int) -> None:
-    ceiling = resource.getrlimit(what)[1]
-    if ceiling != resource.RLIM_INFINITY:
-        soft, hard = min(soft, ceiling), min(hard, ceiling)
+def _lower(what: int, limit: tuple[int, int]) -> None:
     try:
-        resource.setrlimit(what, (soft, hard))
+        resource.setrlimit(what, limit)
     except (OSError, ValueError) as error:
         raise LockdownError(f"rlimits: {error}") from None
 

@@ -1,0 +1,203 @@
+"""One process for one submission: what it is asked, and the verdict on what came of it."""
+
+import asyncio
+import pickle
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import SandboxError
+from service.sandbox.child_process import (
+    ChannelClosedError,
+    ChildProcess,
+    ForgedAnswerError,
+    OutputFloodError,
+    UndeliveredError,
+)
+from service.sandbox.inside import wire
+from service.sandbox.outcome import Exit, Outcome, Printed, Status, printable
+
+__all__ = ["ProcessLimits", "SandboxProcess"]
+
+_NEAR_LIMIT = 0.95
+_DYING_S = 0.2  # between the end of a process's descriptors and its own
+_MAX_ERROR_CHARS = 8000
+_MAX_LINE = 1_000_000
+_CLAIMABLE = frozenset({"ok", "error", "syntax_error", "memory_limit", "output_limit"})
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What one process may use, as far as the verdict depends on it.
+
+    Attributes:
+        wall_time_s: from the first message to the last answer, unless a message asks for more.
+        cpu_time_s: of all its threads.
+        memory_bytes: address space beyond what was mapped before it ran anything.
+        mapped_bytes: the latter.
+    """
+
+    wall_time_s: float
+    cpu_time_s: int
+    memory_bytes: int
+    mapped_bytes: int
+
+
+class SandboxProcess:
+    """A child with a submission.
+
+    Attributes:
+        printed, exit: what it printed and how it ended; known after its end.
+    """
+
+    def __init__(
+        self, child: ChildProcess, limits: ProcessLimits, another: Callable[[], Awaitable[ChildProcess]]
+    ) -> None:
+        """Takes a child that waits.
+
+        Args:
+            child: it.
+            limits: what the verdict depends on.
+            another: gives another child, should this one turn out dead before it got anything.
+        """
+        self._child = child
+        self._limits = limits
+        self._another = another
+        self._deadline: float | None = None
+        self._ending: asyncio.Task[tuple[Exit, Printed]] | None = None
+
+    @property
+    def printed(self) -> Printed:
+        """What it printed; to be asked after its end."""
+        return self._ended()[1]
+
+    @property
+    def exit(self) -> Exit:
+        """How it ended; to be asked after its end."""
+        return self._ended()[0]
+
+    async def load(self, code: str, entry_point: str) -> Outcome:
+        """Runs the source of a submission, which must define the entry point."""
+        return await self.ask({"op": "load", "code": code, "entry_point": entry_point})
+
+    async def call(self, events: Sequence[Any], state: Any) -> Outcome:
+        """Calls the entry point with a state of ours."""
+        return await self.ask({"op": "call", "events": events, "state": state})
+
+    async def call_again(self, events: Sequence[Any]) -> Outcome:
+        """Calls the entry point with the very state that its last call returned."""
+        return await self.ask({"op": "call", "events": events, "hand_on": True})
+
+    async def ask(self, message: dict[str, Any], *, timeout_s: float | None = None) -> Outcome:
+        """Sends one message and judges what comes back; the wall clock runs from the first one on.
+
+        Raises:
+            SandboxError: no process took the message: nothing of it has run.
+        """
+        payload = pickle.dumps(message)  # read by our own code, before it runs any of the submission's
+        deliver = self._child.ask if self._deadline else self._deliver_first
+        self._deadline = self._deadline or time.monotonic() + (timeout_s or self._limits.wall_time_s)
+        try:
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                return _judged(await deliver(payload))
+        except TimeoutError:
+            return await self._overdue()
+        except ChannelClosedError:
+            return await self._died()
+        except OutputFloodError:
+            return Outcome(Status.OUTPUT_LIMIT, "it wrote more than the limit")
+        except (ForgedAnswerError, wire.WireError):
+            return Outcome(Status.ERROR, "the process sent something that is no answer to what it was asked")
+
+    def kill(self) -> None:
+        """Ends it where it stands; what it was asked is answered with that."""
+        self._child.kill()
+
+    async def end(self) -> None:
+        """Kills and reaps it, and takes what it printed."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._child.end())
+        await asyncio.shield(self._ending)  # who is cancelled here leaves nothing behind
+
+    async def _deliver_first(self, payload: bytes) -> bytes:
+        """A child that ends before it has read its first message has run nothing of it: another one shall."""
+        try:
+            return await self._child.ask(payload)
+        except UndeliveredError:
+            dead, self._child = self._child, await self._another()
+            await dead.end()
+        try:
+            return await self._child.ask(payload)
+        except UndeliveredError:
+            raise SandboxError("two sandbox processes in turn died before they took their code") from None
+
+    def _ended(self) -> tuple[Exit, Printed]:
+        if self._ending is None:
+            raise RuntimeError("the process has not ended")
+        return self._ending.result()
+
+    async def _overdue(self) -> Outcome:
+        used = _peak_memory_bytes(self._child.pid) - self._limits.mapped_bytes
+        await self.end()
+        if used >= _NEAR_LIMIT * self._limits.memory_bytes or _memory_full(self.exit, self._limits):
+            return Outcome(Status.MEMORY_LIMIT, "it was still running at the deadline, with all of its memory used")
+        return Outcome(Status.TIMEOUT, "it was still running at the deadline")
+
+    async def _died(self) -> Outcome:
+        dead = True
+        try:
+            async with asyncio.timeout(_DYING_S):
+                await self._child.wait()
+        except TimeoutError:
+            dead = False
+        await self.end()
+        if not dead:
+            return Outcome(Status.ERROR, "the process closed its channel before it answered")
+        return _verdict(self.exit, self._limits)
+
+
+def _judged(payload: bytes) -> Outcome:
+    """Reads a child's answer; its status is the submission's claim about itself, and only costs itself."""
+    answer = wire.decode(payload)
+    if not isinstance(answer, dict) or not isinstance(answer.get("status"), str):
+        raise wire.WireError("no status")
+    if answer["status"] not in _CLAIMABLE:
+        raise wire.WireError("unknown status")
+    status, error, line = Status(answer["status"]), answer.get("error"), answer.get("line")
+    if (status is Status.OK) != (error is None) or not isinstance(error, str | None):
+        raise wire.WireError("an error where there is none, or none where there is one")
+    return Outcome(
+        status,
+        printable((error or "")[:_MAX_ERROR_CHARS]),
+        answer,
+        line if isinstance(line, int) and 0 < line < _MAX_LINE else None,
+    )
+
+
+def _verdict(exit_: Exit, limits: ProcessLimits) -> Outcome:
+    """What the end of a process that owed an answer says about its code."""
+    if exit_.signal and _memory_full(exit_, limits):
+        return Outcome(Status.MEMORY_LIMIT, "it was ended with all of its memory used")
+    cpu_spent = exit_.cpu_ms >= limits.cpu_time_s * 1000 * _NEAR_LIMIT
+    if exit_.signal_name == "SIGXCPU" or (exit_.signal_name == "SIGKILL" and cpu_spent):
+        return Outcome(Status.TIMEOUT, f"it used its {limits.cpu_time_s} s of processor time")
+    if exit_.signal:
+        return Outcome(Status.KILLED, f"it was ended by {exit_.signal_name} before it answered")
+    return Outcome(Status.ERROR, f"the process ended (exit code {exit_.status >> 8}) before it answered")
+
+
+def _memory_full(exit_: Exit, limits: ProcessLimits) -> bool:
+    return exit_.max_rss_kb * 1024 >= limits.memory_bytes * _NEAR_LIMIT
+
+
+def _peak_memory_bytes(pid: int) -> int:
+    """Most address space that a living process has had, 0 when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    peak = re.search(r"^VmPeak:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(peak[1]) * 1024 if peak else 0

@@ -17,8 +17,8 @@ from service.sandbox.child_process import (
     OutputFloodError,
     UndeliveredError,
 )
-from service.sandbox.inside import wire
 from service.sandbox.outcome import Exit, Outcome, Printed, Status, printable
+from service.sandbox.reading import WireError, decode
 
 __all__ = ["ProcessLimits", "SandboxProcess"]
 
@@ -109,7 +109,7 @@ class SandboxProcess:
             return await self._died()
         except OutputFloodError:
             return Outcome(Status.OUTPUT_LIMIT, "it wrote more than the limit")
-        except (ForgedAnswerError, wire.WireError):
+        except (ForgedAnswerError, WireError):
             return Outcome(Status.ERROR, "the process sent something that is no answer to what it was asked")
 
     def kill(self) -> None:
@@ -161,14 +161,14 @@ class SandboxProcess:
 
 def _judged(payload: bytes) -> Outcome:
     """Reads a child's answer; its status is the submission's claim about itself, and only costs itself."""
-    answer = wire.decode(payload)
+    answer = decode(payload)
     if not isinstance(answer, dict) or not isinstance(answer.get("status"), str):
-        raise wire.WireError("no status")
+        raise WireError("no status")
     if answer["status"] not in _CLAIMABLE:
-        raise wire.WireError("unknown status")
+        raise WireError("unknown status")
     status, error, line = Status(answer["status"]), answer.get("error"), answer.get("line")
     if (status is Status.OK) != (error is None) or not isinstance(error, str | None):
-        raise wire.WireError("an error where there is none, or none where there is one")
+        raise WireError("an error where there is none, or none where there is one")
     return Outcome(
         status,
         printable((error or "")[:_MAX_ERROR_CHARS]),

@@ -136,7 +136,7 @@ def process_batch(e, s):
     frame = sys._getframe()
     while 'nonce' not in frame.f_locals: frame = frame.f_back
     nonce = frame.f_locals['nonce']
-    body = b'{"status":"STATUS","returned":{"state":{}}}'
+    body = b'[{"status":"STATUS","returned":{"state":{}}},[]]'
     os.write(3, (16 + len(body)).to_bytes(4, 'big') + nonce + body)
     os._exit(0)"""
     claims = {"ok": Status.OK, "killed": Status.ERROR, "timeout": Status.ERROR, "fine": Status.ERROR}

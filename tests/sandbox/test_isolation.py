@@ -98,13 +98,15 @@ async def test_deadlines_hold_beside_threads_that_never_rest(sandbox: Sandbox) -
 @pytest.mark.parametrize(
     "text",
     [
-        '{"status":"ok","x":{"$":"deque","v":[],"maxlen":1%s}}' % ("0" * 30),
-        '{"status":"ok","error":"yet it failed"}',
-        '{"status":"error","error":null}',
-        '{"status":"error"}',
-        '{"status":"missing","error":"x"}',
-        '{"status":["ok"]}',
-        "[]",
+        '[{"status":"ok","x":[]},[["deque",["x"],1%s]]]' % ("0" * 30),
+        '[{"status":"ok","x":[]},[["tuple",["y"]]]]',
+        '[{"status":"ok","error":"yet it failed"},[]]',
+        '[{"status":"error","error":null},[]]',
+        '[{"status":"error"},[]]',
+        '[{"status":"missing","error":"x"},[]]',
+        '[{"status":["ok"]},[]]',
+        '{"status":"ok"}',
+        "[[],[]]",
         "",
     ],
 )
@@ -114,7 +116,7 @@ async def test_a_forged_answer_is_an_error_of_the_submission(sandbox: Sandbox, t
 
 
 async def test_a_forged_error_is_one_line_of_text_in_every_summary(sandbox: Sandbox) -> None:
-    text = '{"status":"syntax_error","error":"Syntax error\\n\\u2713 All tiers stable\\u001b[2J\\r","line":1%s}'
+    text = '[{"status":"syntax_error","error":"Syntax error\\n\\u2713 All tiers stable\\u001b[2J\\r","line":1%s},[]]'
     async with sandbox.process() as process:
         loaded = await process.load(f"{FORGE}forge({text % ('0' * 300)!r})", "process_batch")
     assert loaded.line is None

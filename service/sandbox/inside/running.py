@@ -50,7 +50,8 @@ def load(source: str, scope: dict[str, Any]) -> None:
     Raises:
         Failure: it does not parse, or raised.
     """
-    _run(_compiled(_parsed(source)), scope)
+    _show_lines(source)
+    _run(_compiled(source, source, "exec"), scope)
 
 
 def evaluate(source: str, scope: dict[str, Any]) -> Any:
@@ -59,31 +60,28 @@ def evaluate(source: str, scope: dict[str, Any]) -> Any:
     Raises:
         Failure: it does not parse, or raised.
     """
-    tree = _parsed(source)
+    _show_lines(source)
+    tree: ast.Module = _compiled(source, source, "exec", ast.PyCF_ONLY_AST)
     last = tree.body[-1] if tree.body else None
     if not isinstance(last, ast.Expr):
-        _run(_compiled(tree), scope)
+        _run(_compiled(tree, source, "exec"), scope)
         return None
-    del tree.body[-1]
-    _run(_compiled(tree), scope)
-    return _run(_compiled(ast.Expression(last.value)), scope)
+    if len(tree.body) > 1:
+        del tree.body[-1]
+        _run(_compiled(tree, source, "exec"), scope)
+    return _run(_compiled(ast.Expression(last.value), source, "eval"), scope)
 
 
-def _parsed(source: str) -> ast.Module:
-    lines = source.splitlines(keepends=True)
-    linecache.cache[FILENAME] = (len(source), None, lines, FILENAME)
+def _show_lines(source: str) -> None:
+    """Lets tracebacks quote the source."""
+    linecache.cache[FILENAME] = (len(source), None, source.splitlines(keepends=True), FILENAME)
+
+
+def _compiled(what: str | ast.Module | ast.Expression, source: str, mode: str, flags: int = 0) -> Any:
     try:
-        return ast.parse(source, FILENAME)
+        return compile(what, FILENAME, mode, flags, dont_inherit=True)
     except Exception as error:
         raise _compile_failure(error, source) from None
-
-
-def _compiled(tree: ast.Module | ast.Expression) -> CodeType:
-    mode = "exec" if isinstance(tree, ast.Module) else "eval"
-    try:
-        return compile(tree, FILENAME, mode, dont_inherit=True)
-    except Exception as error:
-        raise _compile_failure(error, "") from None
 
 
 def _run(code: CodeType, scope: dict[str, Any]) -> Any:

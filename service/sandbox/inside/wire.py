@@ -1,45 +1,56 @@
-"""The codec between supervisor and child: JSON text with marks for what JSON lacks, in length-prefixed frames.
+"""What a child answers, as bytes: JSON text of a value and of the marks on it, in length-prefixed frames.
 
-Plain JSON values stand for themselves. Everything else is an object with the reserved key ``"$"``:
+The text is ``[value, marks]``. The value is plain JSON; where a value of Python is none, a substitute stands in its
+place and a mark says so, ``[kind, path, …]``, the path being the keys and indices that lead there. Marks on what lies
+within a value come before the mark on the value itself.
 
-=========  ==========================================  =====================================
-mark       members                                     decodes to
-=========  ==========================================  =====================================
-tuple      ``v``: items                                ``tuple``
-deque      ``v``: items, ``maxlen``: int or null       ``collections.deque``
-dict       ``v``: ``[key, value]`` pairs               ``dict`` whose keys are not all plain strings
-opaque     ``type``: str                               `Opaque`, which no check accepts
-=========  ==========================================  =====================================
+==========  =====================  ==========  ==================================================
+kind        substitute             further     decodes to
+==========  =====================  ==========  ==================================================
+``tuple``   items                              ``tuple``
+``deque``   items                  maxlen      ``collections.deque``
+``dict``    ``[key, value]`` pairs             ``dict`` whose keys are not all plain strings
+``opaque``  null                   type name   `Opaque`, which no check accepts
+==========  =====================  ==========  ==================================================
 
-`encode` runs beside hostile code and is only a convenience for honest code: a child may send any bytes. All
-trust rests on `decode`, which builds exact builtin types and refuses whatever `encode` would not have written.
+Two lone surrogates that would make a character come back as that character, as JSON has it.
+
+`encode` runs beside hostile code and is only a convenience for honest code: a child may send any bytes. All trust
+rests on who decodes them, outside.
 """
 
 import json
 import re
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-__all__ = ["NONCE_BYTES", "Opaque", "TooLargeError", "WireError", "decode", "encode", "frame"]
+__all__ = ["NONCE_BYTES", "Opaque", "TooLargeError", "encode", "frame", "has_long_number", "values_at_most"]
 
 NONCE_BYTES = 16
 MAX_DEPTH = 64
-MAX_VALUES = 100_000  # of an answer; a message may carry a source that is all commas
+MAX_VALUES = 100_000
 MAX_ODD_KEYS = 1000  # hashes of texts are salted; those of numbers collide at will, and a dict of them is quadratic
+MAX_KEY_ITEMS = 10_000  # of all keys that are tuples: two whose hashes collide are compared item by item
 MAX_INT_BITS = 1024  # the range of a float: a larger integer is no finite reading for any check
 
-_MARK = "$"
-_LEAVES = frozenset({str, float, bool, type(None)})
+_MAX_KEYS = 100  # of rows that are taken in bulk
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # come back as the one character they stand for
+_SPARSE_NUMBER = re.compile(rb"[0-9]{10}")
+_LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{300}")
+# Types are told apart by identity: a metaclass may override hash and equality.
+_LEAVES = frozenset(map(id, (float, bool, type(None))))
+_STR, _INT, _DICT = map(id, (str, int, dict))
+_BULK = _LEAVES | {_STR, _INT}
 _dumps = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
-
-class WireError(ValueError):
-    """The bytes are not what `encode` writes."""
+_Path = tuple[Any, ...]
 
 
 class TooLargeError(ValueError):
-    """The value does not fit the limit of bytes or nodes."""
+    """The value does not fit the limit of bytes or values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,173 +75,173 @@ def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes
     Args:
         value: anything; what is not plain data becomes an `Opaque` mark, as do cycles and nesting beyond 64.
         max_bytes: limit on the encoded size.
-        max_values: limit on the number of values, and on what `decode` must take for one: commas within texts.
+        max_values: limit on the number of values, and on what a reader must take for one: commas within texts.
 
     Raises:
         TooLargeError: the value does not fit.
     """
-    encoded = _dumps(_Plain(max_values).convert(value, 0)).encode("ascii")
+    encoded = _text(value, max_bytes, max_values, in_bulk=True)
+    if has_long_number(encoded):  # among values taken in bulk, perhaps
+        encoded = _text(value, max_bytes, max_values, in_bulk=False)
     if len(encoded) > max_bytes:
         raise TooLargeError(f"{len(encoded)} bytes encoded, {max_bytes} allowed")
-    if _values_at_most(encoded) > max_values:
+    if values_at_most(encoded) > max_values:
         raise TooLargeError(f"more than {max_values} values")
     return encoded
 
 
-class _Plain:
-    """One walk from a Python value to what the JSON encoder takes as it is."""
+def values_at_most(payload: bytes) -> int:
+    """An upper bound of the number of values in JSON text, found without parsing."""
+    return payload.count(b",") + payload.count(b"[") + payload.count(b"{")
 
-    def __init__(self, max_values: int) -> None:
+
+def has_long_number(payload: bytes) -> bool:
+    """Whether there may be an integer that is too large: looking at every one would cost.
+
+    A run of 300 digits has ten at every 29th place; where they are, it is looked for where digits begin: looking
+    from each digit of runs that are a little shorter would take long.
+    """
+    return bool(_SPARSE_NUMBER.search(payload[::29]) and _LONG_NUMBER.search(payload))
+
+
+def _text(value: Any, max_bytes: int, max_values: int, *, in_bulk: bool) -> bytes:
+    walk = _Walk(max_values, max_bytes, in_bulk=in_bulk)
+    try:
+        return _dumps([walk.plain(value, ()), walk.marks]).encode("ascii")
+    except ValueError as error:
+        if in_bulk and not isinstance(error, TooLargeError):  # an integer of more digits than Python writes
+            return _text(value, max_bytes, max_values, in_bulk=False)
+        raise
+
+
+class _Walk:
+    """One walk from a Python value to what the JSON encoder takes as it is, noting the marks."""
+
+    def __init__(self, max_values: int, max_chars: int, *, in_bulk: bool) -> None:
+        self.marks: list[list[Any]] = []
+        self._in_bulk = in_bulk
         self._values_left = max_values
+        self._chars_left = max_chars  # of texts, each as often as it is met: one that is met often is written often
         self._odd_keys_left = MAX_ODD_KEYS
+        self._key_items_left = MAX_KEY_ITEMS
         self._open: set[int] = set()  # containers on the path from the root: finding one again is a cycle
 
-    def convert(self, value: Any, depth: int) -> Any:
+    def plain(self, value: Any, path: _Path) -> Any:
         kind = type(value)
-        if kind in _LEAVES:
+        if id(kind) in _LEAVES:
             return value
+        if issubclass(kind, str):
+            return self._string(str.__str__(value))
         if issubclass(kind, (dict, list, tuple, deque)):
-            return self._container(value, kind, depth)
-        return _scalar(value, kind)
+            return self._container(value, kind, path)
+        return self._scalar(value, kind, path)
 
-    def _container(self, value: Any, kind: type, depth: int) -> Any:
-        if depth >= MAX_DEPTH or id(value) in self._open:
-            return _opaque("nested too deeply" if depth >= MAX_DEPTH else "cycle")
+    def _container(self, value: Any, kind: type, path: _Path) -> Any:
+        if len(path) >= MAX_DEPTH or id(value) in self._open:
+            return self._opaque("nested too deeply" if len(path) >= MAX_DEPTH else "cycle", path)
         self._open.add(id(value))
         try:
             if issubclass(kind, dict):
-                return self._dict(value, depth + 1)
+                return self._dict(value, path)
             if issubclass(kind, list):
-                return self._items(list.__iter__(value), depth + 1)
+                return self._items([*list.__iter__(value)], path)
             if issubclass(kind, tuple):
-                return {_MARK: "tuple", "v": self._items(tuple.__iter__(value), depth + 1)}
-            items = self._items(deque.__iter__(value), depth + 1)
-            return {_MARK: "deque", "maxlen": deque.maxlen.__get__(value), "v": items}
+                return self._marked("tuple", path, self._items([*tuple.__iter__(value)], path))
+            items = self._items([*deque.__iter__(value)], path)
+            return self._marked("deque", path, items, deque.maxlen.__get__(value))
         finally:
             self._open.discard(id(value))
 
-    def _items(self, items: Any, depth: int) -> list[Any]:
-        out = []
-        for item in items:
-            self._count()
-            out.append(item if type(item) in _LEAVES else self.convert(item, depth))
-        return out
+    def _items(self, items: list[Any], path: _Path) -> list[Any]:
+        if self._in_bulk and self._takes(items):
+            return items
+        self._count(len(items))
+        return [self.plain(item, (*path, index)) for index, item in enumerate(items)]
 
-    def _dict(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
-        out = {}
-        for key, item in dict.items(value):
-            self._count()
-            if type(key) is not str or key == _MARK:
-                return self._pairs(value, depth)
-            out[key] = item if type(item) in _LEAVES else self.convert(item, depth)
-        return out
+    def _takes(self, items: list[Any]) -> bool:
+        """Whether the JSON encoder takes all items as they are: leaves, or rows of leaves; counts them if so."""
+        kinds = set(map(id, map(type, items)))
+        values, chars = items, 0
+        if kinds == {_DICT}:
+            keys = set(chain.from_iterable(items))
+            if len(keys) > _MAX_KEYS or not _are_plain(keys):
+                return False
+            values = [*chain.from_iterable(map(dict.values, items))]
+            kinds = set(map(id, map(type, values)))
+            chars = len(values) * max(map(len, keys), default=0)  # or fewer
+        if not kinds <= _BULK:
+            return False
+        if _STR in kinds:
+            chars += sum([len(value) for value in values if type(value) is str])
+        if chars > self._chars_left:  # which a closer look may find to be fewer
+            return False
+        self._count(len(items) + (len(values) if values is not items else 0), chars)
+        return True
 
-    def _pairs(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    def _dict(self, value: dict[Any, Any], path: _Path) -> Any:
+        keys = [*dict.__iter__(value)]
+        if not _are_plain(keys):
+            return self._marked("dict", path, self._pairs(value, path))
+        self._count(len(keys), sum(map(len, keys)))
+        return {key: self.plain(item, (*path, key)) for key, item in dict.items(value)}
+
+    def _pairs(self, value: dict[Any, Any], path: _Path) -> list[Any]:
         pairs = []
         self._odd_keys_left -= dict.__len__(value)
         if self._odd_keys_left < 0:
             raise TooLargeError(f"more than {MAX_ODD_KEYS} keys of dicts whose keys are not all texts")
-        for key, item in dict.items(value):
-            self._count()
-            pairs.append([self.convert(key, depth), self.convert(item, depth)])
-        return {_MARK: "dict", "v": pairs}
+        for index, (key, item) in enumerate(dict.items(value)):
+            self._count(1)
+            pairs.append([self._key(key, (*path, index, 0)), self.plain(item, (*path, index, 1))])
+        return pairs
 
-    def _count(self) -> None:
-        self._values_left -= 1
-        if self._values_left < 0:
-            raise TooLargeError("too many values")
+    def _key(self, key: Any, path: _Path) -> Any:
+        if issubclass(type(key), tuple):
+            items = [*tuple.__iter__(key)]
+            self._key_items_left -= len(items)
+            if self._key_items_left < 0:
+                raise TooLargeError(f"more than {MAX_KEY_ITEMS} items of tuples that are keys")
+            self._count(len(items))
+            if len(path) >= MAX_DEPTH:
+                return self._opaque("nested too deeply", path)
+            return self._marked("tuple", path, [self._key(item, (*path, at)) for at, item in enumerate(items)])
+        if issubclass(type(key), (dict, list, deque)):  # a subclass may have a hash, its base has none
+            return self._opaque(_name_of(type(key)), path)
+        return self.plain(key, path)
 
+    def _scalar(self, value: Any, kind: type, path: _Path) -> Any:
+        if kind is Opaque and type(name := getattr(value, "type_name", None)) is str:
+            return self._opaque(name, path)
+        if issubclass(kind, int):
+            number = value if kind is int else int.__int__(value)
+            bits = number.bit_length()
+            return number if bits <= MAX_INT_BITS else self._opaque(f"int of {bits} bits", path)
+        if issubclass(kind, float):
+            return float.__float__(value)
+        return self._opaque(_name_of(kind), path)
 
-def _scalar(value: Any, kind: type) -> Any:
-    if kind is Opaque:
-        return _opaque(value.type_name)
-    if issubclass(kind, int):
-        number = value if kind is int else int.__int__(value)
-        return number if number.bit_length() <= MAX_INT_BITS else _opaque(f"int of {number.bit_length()} bits")
-    if issubclass(kind, float):
-        return float.__float__(value)
-    if issubclass(kind, str):
-        return str.__str__(value)
-    return _opaque(str.__str__(type.__dict__["__name__"].__get__(kind)))
+    def _string(self, text: str) -> str:
+        self._count(0, len(text))
+        return text
 
+    def _opaque(self, type_name: str, path: _Path) -> None:
+        self._marked("opaque", path, None, type_name[:200])
 
-def _opaque(type_name: str) -> dict[str, str]:
-    return {_MARK: "opaque", "type": type_name[:200]}
+    def _marked(self, kind: str, path: _Path, substitute: Any, *further: Any) -> Any:
+        self._count(3 + len(path))
+        self.marks.append([kind, path, *further])
+        return substitute
 
-
-def decode(payload: bytes, *, max_values: int = MAX_VALUES) -> Any:
-    """Reads a payload into exact builtin types and `Opaque`, or refuses it.
-
-    Args:
-        payload: at most the caller's limit of bytes.
-        max_values: limit on the number of values; with the payload's length it bounds time and memory.
-
-    Raises:
-        WireError: not what `encode` writes (malformed, forged marks, duplicate keys, too deep, too long numbers).
-    """
-    if _values_at_most(payload) > max_values:
-        raise WireError("too many values")
-    parse_int = _short_int if _LONG_NUMBER.search(payload) else None
-    try:
-        return json.JSONDecoder(object_pairs_hook=_Reader().object, parse_int=parse_int).decode(payload.decode("ascii"))
-    except WireError:
-        raise
-    except RecursionError:
-        raise WireError("nested too deeply") from None
-    except Exception as error:  # whatever it is that hostile bytes can make a constructor raise
-        raise WireError(f"malformed: {type(error).__name__}") from None
+    def _count(self, values: int, chars: int = 0) -> None:
+        self._values_left -= values
+        self._chars_left -= chars
+        if self._values_left < 0 or self._chars_left < 0:
+            raise TooLargeError("too many values" if self._values_left < 0 else "too much text")
 
 
-class _Reader:
-    """One payload's marks, back into values."""
-
-    def __init__(self) -> None:
-        self._odd_keys = 0
-
-    def object(self, pairs: list[tuple[str, Any]]) -> Any:
-        plain = dict(pairs)
-        if len(plain) != len(pairs):
-            raise WireError("duplicate key")
-        return self._marked(plain) if _MARK in plain else plain
-
-    def _marked(self, members: dict[str, Any]) -> Any:
-        match members:
-            case {"$": "tuple", "v": list(items), **rest} if not rest:
-                return tuple(items)
-            case {"$": "deque", "v": list(items), "maxlen": None, **rest} if not rest:
-                return deque(items)
-            case {"$": "deque", "v": list(items), "maxlen": int(maxlen), **rest} if not rest and maxlen >= len(items):
-                return deque(items, maxlen)
-            case {"$": "dict", "v": list(pairs), **rest} if not rest:
-                return self._dict_of(pairs)
-            case {"$": "opaque", "type": str(name), **rest} if not rest:
-                return Opaque(name[:200])
-        raise WireError("unknown mark")
-
-    def _dict_of(self, pairs: list[Any]) -> dict[Any, Any]:
-        self._odd_keys += len(pairs)
-        if self._odd_keys > MAX_ODD_KEYS:
-            raise WireError("too many keys that are no texts")
-        out = {}
-        for pair in pairs:
-            if type(pair) is not list or len(pair) != 2 or type(pair[0]) not in _KEYS:
-                raise WireError("malformed pair")
-            out[pair[0]] = pair[1]
-        return out
+def _are_plain(keys: Iterable[Any]) -> bool:
+    return all(type(key) is str and (key.isascii() or _HALVES.search(key) is None) for key in keys)
 
 
-def _values_at_most(payload: bytes) -> int:
-    """An upper bound of the number of values, found without parsing."""
-    return payload.count(b",") + payload.count(b"[") + payload.count(b"{")
-
-
-def _short_int(digits: str) -> int:
-    number = int(digits) if len(digits) < MAX_INT_BITS else None
-    if number is None or number.bit_length() > MAX_INT_BITS:
-        raise WireError("integer beyond the range of a float")
-    return number
-
-
-_KEYS = frozenset({str, int, float, bool, type(None), tuple, Opaque})
-# Looking at every integer costs, and only a run of this many digits, in a number or a text, can make one too large.
-_LONG_NUMBER = re.compile(rb"[0-9]{300}")
+def _name_of(kind: type) -> str:
+    return str.__str__(type.__dict__["__name__"].__get__(kind))

@@ -2,14 +2,12 @@
 
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.container.conftest import API_KEY, Composition
-from tests.sandbox.test_statuses import FORBIDDEN, OUTCOMES
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
@@ -60,26 +58,6 @@ def test_the_image_holds_the_wheel_and_not_the_checkout(composition: Composition
         check=False,
     )
     assert shell.stdout.split() == ["/opt/gauntlet/bin/gauntlet"]
-
-
-@pytest.mark.parametrize("name", OUTCOMES)
-def test_status(client: httpx.Client, name: str) -> None:
-    code, status, error = OUTCOMES[name]
-    with client:
-        started = time.monotonic()
-        body = client.post("/execute", json={"expression": code, "timeout_s": 2}).json()
-        took = time.monotonic() - started
-        assert (body["status"], error in (body["error"] or "")) == (status, True), body
-        assert took < 2.5
-        assert client.post("/execute", json={"expression": "1 + 1"}).json()["result"] == "2"
-
-
-@pytest.mark.parametrize("name", FORBIDDEN)
-def test_what_reaches_beyond_the_process_is_refused(client: httpx.Client, name: str) -> None:
-    with client:
-        body = client.post("/execute", json={"expression": FORBIDDEN[name]}).json()
-    assert body["status"] == "error"
-    assert "Operation not permitted" in body["error"]
 
 
 @pytest.mark.parametrize("path", sorted((SUBMISSIONS / "honest").glob("*.py")), ids=lambda path: path.stem)

@@ -1,134 +1,14 @@
-"""Hostile and clumsy code on the real sandbox: each gets the status it earned, and the next call works."""
+"""What code gets back, beyond the status that it earned."""
 
 import asyncio
 import subprocess
 import sys
-import time
 
 import pytest
 
 from service.sandbox import Sandbox, Status
 
 pytestmark = pytest.mark.anyio
-
-GRACE_S = 0.5
-
-OUTCOMES = {
-    # name: (code, status, part of the error)
-    "a value": ("1 + 1", Status.OK, ""),
-    "raises": ("1 / 0", Status.ERROR, "ZeroDivisionError: division by zero"),
-    "does not parse": ("def f(:", Status.SYNTAX_ERROR, "line 1"),
-    "NUL": ("1\0", Status.SYNTAX_ERROR, "null bytes"),
-    "too many parentheses": ("(" * 1000 + ")" * 1000, Status.SYNTAX_ERROR, "parentheses"),
-    "sys.exit": ("import sys; sys.exit(0)", Status.ERROR, "SystemExit"),
-    "KeyboardInterrupt": ("raise KeyboardInterrupt", Status.ERROR, "KeyboardInterrupt"),
-    "os._exit": ("import os; os._exit(0)", Status.ERROR, "exit code 0"),
-    # time
-    "busy loop": ("while True: pass", Status.TIMEOUT, "deadline"),
-    "sleep": ("import time; time.sleep(60)", Status.TIMEOUT, "deadline"),
-    "signals ignored": (
-        "from signal import *\nfor s in (SIGTERM, SIGALRM, SIGXCPU): signal(s, SIG_IGN)\nwhile True: pass",
-        Status.TIMEOUT,
-        "",
-    ),
-    "a huge power with the GIL held": ("9 ** 9 ** 9", Status.TIMEOUT, ""),
-    "a regex that blows up": ("import re; re.match('(a+)+$', 'a' * 60 + 'b')", Status.TIMEOUT, ""),
-    "hang at exit": ("import atexit\n@atexit.register\ndef hang():\n    while True: pass", Status.TIMEOUT, ""),
-    "hang in a finalizer": ("class A:\n    def __del__(self):\n        while True: pass\na = A()", Status.TIMEOUT, ""),
-    "hang in repr": ("class A:\n    def __repr__(self):\n        while True: pass\nA()", Status.TIMEOUT, ""),
-    "hang in an exception's text": (
-        "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E",
-        Status.TIMEOUT,
-        "",
-    ),
-    "processor time of many threads": (
-        """import threading, hashlib
-def burn():
-    while True: hashlib.sha256(bytes(1 << 20)).digest()
-for _ in range(4): threading.Thread(target=burn).start()""",
-        Status.TIMEOUT,
-        "",
-    ),
-    # memory
-    "10 GB at once": ("bytearray(10 * 10**9)", Status.MEMORY_LIMIT, "MemoryError"),
-    "growth in small steps": ("kept = []\nwhile True: kept.append(bytearray(1 << 16))", Status.MEMORY_LIMIT, ""),
-    "MemoryError caught in a loop": (
-        "kept = []\nwhile True:\n    try: kept.append(bytearray(1 << 20))\n    except MemoryError: pass",
-        Status.MEMORY_LIMIT,
-        "",
-    ),
-    "anonymous mapping": ("import mmap; mmap.mmap(-1, 10**9)", Status.MEMORY_LIMIT, ""),
-    "thread stacks": (
-        "from threading import *\nfor _ in range(500): Thread(target=Event().wait, daemon=True).start()",
-        Status.MEMORY_LIMIT,
-        "",
-    ),
-    # output
-    "200 MB printed": (
-        "import sys\nfor _ in range(200): sys.stdout.write('x' * (1 << 20))",
-        Status.OUTPUT_LIMIT,
-        "more than",
-    ),
-    "a value of 100 MB": ("'x' * 10**8", Status.OUTPUT_LIMIT, "100000002 characters"),
-    # its own end
-    "SIGKILL to itself": ("import os; os.kill(os.getpid(), 9)", Status.KILLED, "SIGKILL"),
-    "segfault": ("import ctypes; ctypes.string_at(0)", Status.KILLED, "SIGSEGV"),
-    "abort": ("import os; os.abort()", Status.KILLED, "SIGABRT"),
-    "alarm": ("import signal, time; signal.alarm(1); time.sleep(9)", Status.KILLED, "SIGALRM"),
-    # its descriptors
-    "closes its channel": ("import os, time; os.close(3); time.sleep(60)", Status.ERROR, "closed its channel"),
-    "forges an answer": ("import os; os.write(3, b'\\0\\0\\0\\x20' + b'0' * 32)", Status.ERROR, "no answer"),
-    "announces 4 GiB": ("import os; os.write(3, b'\\xff' * 20)", Status.ERROR, "no answer"),
-}
-
-
-@pytest.mark.parametrize("name", OUTCOMES)
-async def test_status(sandbox: Sandbox, name: str) -> None:
-    code, status, error = OUTCOMES[name]
-    started = time.monotonic()
-    execution = await sandbox.execute(code)
-    took = time.monotonic() - started
-    assert (execution.status, error in (execution.error or "")) == (status, True), execution
-    assert took < sandbox.config.wall_time_s + GRACE_S
-    assert (await sandbox.execute("'still here'")).result == "'still here'"
-
-
-FORBIDDEN = {
-    "read a file": "open('/etc/passwd')",
-    "read the library's source": "import os; open(os.__file__)",
-    "read its own memory": "open('/proc/self/mem')",
-    "read the parent's environment": "import os; open(f'/proc/{os.getppid()}/environ')",
-    "write a file": "open('/tmp/left-behind', 'w')",
-    "list a directory": "import os; os.listdir('/')",
-    "stat": "import os; os.stat('/etc/passwd')",
-    "chmod": "import os; os.chmod('/tmp', 0o777)",
-    "mkdir": "import os; os.mkdir('/tmp/left-behind')",
-    "symlink": "import os; os.symlink('/etc/passwd', '/tmp/left-behind')",
-    "memfd": "import os; os.memfd_create('x')",
-    "tcp": "import socket; socket.socket()",
-    "udp": "import socket; socket.socket(type=socket.SOCK_DGRAM)",
-    "unix socket": "import socket; socket.socket(socket.AF_UNIX)",
-    "socket pair": "import socket; socket.socketpair()",
-    "fork": "import os; os.fork()",
-    "posix_spawn": "import os; os.posix_spawn('/bin/true', ['true'], {})",
-    "exec": "import os; os.execv('/bin/sh', ['sh'])",
-    "subprocess": "import subprocess; subprocess.run(['/bin/true'])",
-    "kill the parent": "import os; os.kill(os.getppid(), 9)",
-    "kill everything": "import os; os.kill(-1, 9)",
-    "limit the parent": "import os, resource; resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))",
-    "parent's priority": "import os; os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
-    "parent's affinity": "import os; os.sched_setaffinity(os.getppid(), {0})",
-    "pidfd": "import os; os.pidfd_open(os.getppid())",
-    "become root": "import os; os.setuid(0)",
-    "a session of its own": "import os; os.setsid()",
-}
-
-
-@pytest.mark.parametrize("name", FORBIDDEN)
-async def test_what_reaches_beyond_the_process_is_refused(sandbox: Sandbox, name: str) -> None:
-    execution = await sandbox.execute(FORBIDDEN[name])
-    assert execution.status is Status.ERROR
-    assert "Operation not permitted" in (execution.error or "")
 
 
 @pytest.mark.parametrize(
@@ -149,14 +29,6 @@ async def test_what_reaches_beyond_the_process_is_refused(sandbox: Sandbox, name
 async def test_what_honest_code_needs_works(sandbox: Sandbox, code: str, result: str | None) -> None:
     execution = await sandbox.execute(code)
     assert (execution.status, execution.result, execution.error) == (Status.OK, result, None)
-
-
-@pytest.mark.parametrize(
-    "bomb", ["+" * 100_000 + "1", "+0" * 100_000, "-" * 50_000 + "1", "[" * 90 + "]" * 90 + "*" * 3]
-)
-async def test_a_source_that_exhausts_the_compiler_is_refused_in_the_sandbox(sandbox: Sandbox, bomb: str) -> None:
-    execution = await sandbox.execute(bomb)
-    assert execution.status in (Status.MEMORY_LIMIT, Status.SYNTAX_ERROR)  # which of them, CPython's version decides
 
 
 @pytest.fixture(scope="module")

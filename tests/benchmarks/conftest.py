@@ -29,11 +29,10 @@ def made() -> Callable[..., Results]:
         *, ms: dict[str, float] | None = None, rates: dict[str, float] | None = None, p99_ms: float = 25.0,
         waiting_kib: float | None = 1000.0, errors: int = 0, skipped: dict[str, str] | None = None,
     ) -> Results:  # fmt: skip
-        latency = [
-            Latency(row=row, samples=100, p50_ms=p50, p99_ms=2 * p50) for row, p50 in (GOOD_MS | (ms or {})).items()
-        ]
-        latency = [row for row in latency if row.row not in (skipped or {})]
-        latency += [Latency(row=row, skipped=reason) for row, reason in (skipped or {}).items()]
+        skipped = skipped or {}
+        measured = {row: p50 for row, p50 in (GOOD_MS | (ms or {})).items() if row not in skipped}
+        latency = [Latency(row=row, samples=100, p50_ms=p50, p99_ms=2 * p50) for row, p50 in measured.items()]
+        latency += [Latency(row=row, skipped=reason) for row, reason in skipped.items()]
         throughput = [
             Throughput(row=row, clients=16, variant="", per_s=rate, p50_ms=10.0, p99_ms=p99_ms, errors=errors)
             for row, rate in (GOOD_RATES | (rates or {})).items()

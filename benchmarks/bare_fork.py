@@ -49,7 +49,8 @@ class _Forker:
             if window.begin():
                 self.start()
         while self._running:
-            window.note(*self.finish())
+            started, ended, right = self.finish()
+            window.note(started, ended, right=right)
             if window.begin():
                 self.start()
 

@@ -48,11 +48,13 @@ class Tally:
         done: in the time that counts.
         latencies_us: microseconds.
         errors: wrong answers.
+        fault: the first of them.
     """
 
     done: int
     latencies_us: list[int]
     errors: int
+    fault: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,4 +184,9 @@ def _load(
         worker.tell({"op": "load", "clients": clients, "window": window, **message})
     answers = [worker.hear() for worker in workers]
     latencies = [latency for answer in answers for latency in answer["latencies_us"]]
-    return Tally(sum(answer["done"] for answer in answers), latencies, sum(answer["errors"] for answer in answers))
+    return Tally(
+        done=sum(answer["done"] for answer in answers),
+        latencies_us=latencies,
+        errors=sum(answer["errors"] for answer in answers),
+        fault=next((answer["fault"] for answer in answers if answer["fault"]), ""),
+    )

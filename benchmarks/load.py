@@ -13,6 +13,7 @@ from benchmarks.worker import serve
 __all__ = ["drive"]
 
 _SILENCE_S = 60.0
+_SHOWN_BYTES = 2000
 
 
 class _Connection:
@@ -54,6 +55,10 @@ class _Connection:
         self._answer = self._answer + chunk if self._answer else chunk
         return judge(self._answer, self._expected) if chunk else False
 
+    def said(self) -> str:
+        """The answer so far, for a reader."""
+        return self._answer[:_SHOWN_BYTES].decode("utf-8", "replace") or "the connection was closed"
+
     def renew(self) -> None:
         self._socket.close()
         self._open()
@@ -77,25 +82,29 @@ def drive(request: Request, clients: int, window: Window) -> None:
 
 
 def _loop(poller: select.epoll, connections: dict[int, _Connection], window: Window) -> None:
-    busy = sum(_next(connection, window) for connection in connections.values())
+    busy = sum(_next(poller, connection, window) for connection in connections.values())
     while busy:
         ready = poller.poll(_SILENCE_S)
         if not ready:
             window.errors += busy
+            window.fault = window.fault or f"no answer for {_SILENCE_S:g} s"
             return
         for descriptor, _ in ready:
             connection = connections[descriptor]
             right = connection.receive()
             if right is None:
                 continue
-            window.note(connection.started, time.perf_counter(), right)
+            window.note(connection.started, time.perf_counter(), right=right)
             if not right:
+                window.fault = window.fault or connection.said()
                 connection = _renewed(poller, connections, descriptor)
-            busy -= not _next(connection, window)
+            busy -= not _next(poller, connection, window)
 
 
-def _next(connection: _Connection, window: Window) -> bool:
+def _next(poller: select.epoll, connection: _Connection, window: Window) -> bool:
+    """Whether a client goes on; what happens to the connection of one that does not is no matter."""
     if not window.begin():
+        poller.unregister(connection.fileno())
         return False
     connection.send()
     return True

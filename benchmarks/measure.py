@@ -33,12 +33,14 @@ class Plan:
 
     Attributes:
         rounds: samples of each row with one client; slow rows are sampled in every so many.
+        rounds_s: most seconds for all of them; on a slow machine there are fewer.
         seconds: of load, for each row, number of clients and repetition.
         repeats: repetitions.
         clients: numbers of clients.
     """
 
     rounds: int = 800
+    rounds_s: float = 140.0
     seconds: float = 1.6
     repeats: int = 3
     clients: tuple[int, ...] = (1, 2, 16, 64)
@@ -59,7 +61,7 @@ def measure(plan: Plan, command: str, tell: Callable[[str], None]) -> Results:
     with contenders(machine.cores) as field:
         for name, reason in field.skipped.items():
             tell(f"skipped: {name}: {reason}")
-        latency = _latencies(field.rows, plan.rounds, tell)
+        latency = _latencies(field.rows, plan, tell)
         memory = _memory(field.service.pid)
         throughput = _throughputs(field.loads, plan, tell)
     skipped = [Latency(row=name, skipped=reason) for name, reason in field.skipped.items()]
@@ -80,13 +82,14 @@ def _machine() -> Machine:
     )
 
 
-def _latencies(rows: Sequence[Row], rounds: int, tell: Callable[[str], None]) -> list[Latency]:
+def _latencies(rows: Sequence[Row], plan: Plan, tell: Callable[[str], None]) -> list[Latency]:
     """Samples all rows round robin, in another order each round, so that no row always follows the same one."""
     shuffle = random.Random(0).shuffle
     samples: dict[str, list[float]] = {row.name: [] for row in rows}
+    deadline = time.perf_counter() + plan.rounds_s
     gc.freeze()
     gc.disable()
-    for number in range(-min(_WARM_UP_ROUNDS, rounds), rounds):
+    for number in range(-min(_WARM_UP_ROUNDS, plan.rounds), plan.rounds):
         due = [row for row in rows if (row.every == 1 if number < 0 else number % row.every == 0)]
         shuffle(due)
         for row in due:
@@ -95,7 +98,9 @@ def _latencies(rows: Sequence[Row], rounds: int, tell: Callable[[str], None]) ->
                 samples[row.name].append(seconds)
             time.sleep(_SLOW_PAUSE_S if seconds > _SLOW_S else _PAUSE_S)
         if number >= 0 and number % 100 == 0:
-            tell(f"latency: round {number} of {rounds}")
+            tell(f"latency: round {number} of {plan.rounds}")
+        if time.perf_counter() > deadline:
+            break
     gc.enable()
     return [_latency(name, seconds) for name, seconds in samples.items()]
 
@@ -121,6 +126,8 @@ def _throughputs(loads: Sequence[Load], plan: Plan, tell: Callable[[str], None])
             for load in due:
                 tally = load.run(clients, plan.seconds / 4, plan.seconds)
                 tallies[load.row, clients, load.variant].append(tally)
+                if tally.errors:
+                    tell(f"{load.row}: {tally.errors} wrong answers, the first: {tally.fault}")
                 time.sleep(min(_MOST_SETTLING_S, plan.seconds / 4))
     return [_best(load_row, clients, tallies, plan) for load_row in _names(loads) for clients in plan.clients]
 

@@ -39,7 +39,7 @@ async def _load(sandbox: Sandbox, clients: int, window: Window) -> dict[str, Any
         while window.begin():
             started = time.perf_counter()
             execution = await sandbox.execute(EXPRESSION)
-            window.note(started, time.perf_counter(), execution.result == RESULT)
+            window.note(started, time.perf_counter(), right=execution.result == RESULT)
 
     await asyncio.sleep(window.at - time.perf_counter())
     await asyncio.gather(*(client() for _ in range(clients)))

@@ -96,6 +96,8 @@ def _run(service: Server, generator: Worker, request: Request, calls: int, clien
 def _call(generator: Worker, request: Request, calls: int, clients: int) -> int:
     window = {"at": time.perf_counter(), "ramp_s": 0.0, "seconds": _FOREVER_S, "limit": calls}
     answer = generator.ask({"request": asdict(request), "clients": min(clients, calls), "window": window})
+    if answer["fault"]:
+        click.echo(f"A wrong answer: {answer['fault']}")
     return calls - len(answer["latencies_us"])
 
 

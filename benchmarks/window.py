@@ -18,6 +18,8 @@ class Window:
         ramp_s: from the start until jobs count, so that neither a cold start nor a stock made before is measured.
         seconds: from there to the deadline.
         limit: most jobs to begin; 0 for any number.
+        errors: wrong answers.
+        fault: the first of them.
     """
 
     at: float
@@ -25,6 +27,7 @@ class Window:
     seconds: float
     limit: int = 0
     errors: int = 0
+    fault: str = ""
     _begun: int = 0
     _done: int = 0
     _latencies: list[float] = field(default_factory=list)
@@ -40,8 +43,8 @@ class Window:
         self._begun += 1
         return time.perf_counter() < self._opens + self.seconds
 
-    def note(self, started: float, ended: float, right: bool) -> None:
-        """Takes down one job; a wrong answer is an error and has no latency."""
+    def note(self, started: float, ended: float, *, right: bool) -> None:
+        """Takes down one job that was answered rightly, or was not: then it is an error."""
         if not right:
             self.errors += 1
             return
@@ -51,9 +54,9 @@ class Window:
             self._latencies.append(ended - started)
 
     def answer(self) -> dict[str, Any]:
-        """What is reported: jobs done, latencies in microseconds, errors."""
+        """What is reported: jobs done, latencies in microseconds, errors and the first of them."""
         latencies_us = [round(latency * 1e6) for latency in self._latencies]
-        return {"done": self._done, "latencies_us": latencies_us, "errors": self.errors}
+        return {"done": self._done, "latencies_us": latencies_us, "errors": self.errors, "fault": self.fault}
 
     @property
     def _opens(self) -> float:

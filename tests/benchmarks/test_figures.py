@@ -35,7 +35,7 @@ def test_a_job_is_done_where_it_ends_and_has_a_latency_where_it_begins() -> None
     window.note(102.0, 102.5, right=True)
     window.note(102.5, 104.5, right=True)  # ended late: a latency that must not be missing
     window.note(102.0, 102.1, right=False)
-    assert window.answer() == {"done": 2, "latencies_us": [500_000, 2_000_000], "errors": 1}
+    assert window.answer() == {"done": 2, "latencies_us": [500_000, 2_000_000], "errors": 1, "fault": ""}
 
 
 def test_no_job_begins_after_the_deadline_or_over_the_limit() -> None:

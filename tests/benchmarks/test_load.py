@@ -1,5 +1,6 @@
 """The load generator believes no answer that it has not checked."""
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as its path says."""
 
     protocol_version = "HTTP/1.1"
+    arrivals = itertools.count()
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -24,6 +26,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status, body = {"/fails": (500, b'"right"'), "/lies": (200, b'"wrong"')}.get(self.path, (200, b'"right"'))
+        if self.path == "/leaves":
+            self.close_connection = True
+            time.sleep(0.03 * next(self.arrivals))
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -38,6 +43,9 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        """Says nothing of clients that leave."""
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +70,16 @@ def test_right_answers_count_whole_or_in_pieces(port: int, path: str) -> None:
     assert (answer["done"], len(answer["latencies_us"]), answer["errors"]) == (12, 12, 0)
 
 
-@pytest.mark.parametrize("path", ["/fails", "/lies", "/closes"])
-def test_wrong_answers_are_errors_and_no_jobs(port: int, path: str) -> None:
-    assert driven(port, path).answer() == {"done": 0, "latencies_us": [], "errors": 12}
+@pytest.mark.parametrize(("path", "says"), [("/fails", "HTTP/1.1 500"), ("/lies", '"wr'), ("/closes", "closed")])
+def test_wrong_answers_are_errors_and_no_jobs(port: int, path: str, says: str) -> None:
+    answer = driven(port, path).answer()
+    assert (answer["done"], answer["latencies_us"], answer["errors"]) == (0, [], 12)
+    assert says in answer["fault"]
+
+
+def test_a_connection_that_ends_after_its_clients_last_answer_is_no_error(port: int) -> None:
+    answer = driven(port, "/leaves", clients=3, limit=3).answer()
+    assert (answer["done"], answer["errors"]) == (3, 0)
 
 
 def test_clients_work_side_by_side(port: int) -> None:

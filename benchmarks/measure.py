@@ -76,7 +76,7 @@ def _machine() -> Machine:
     return Machine(
         cpu=named[1] if named else platform.machine(),
         cores=len(os.sched_getaffinity(0)),
-        kernel=platform.release(),
+        kernel=platform.release().partition("-")[0],
         python=platform.python_version(),
         load=round(os.getloadavg()[0], 2),
     )

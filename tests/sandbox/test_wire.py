@@ -216,6 +216,15 @@ def test_no_bytes_raise_anything_but_a_wire_error(data: bytes) -> None:
 MERSENNE = (1 << 61) - 1  # integers that differ by it have the same hash
 
 
+def keyed(count: int, *filling: str) -> str:
+    """A dict whose keys are tuples that begin alike and have the same hash."""
+    keys = [f'{{"$":"tuple","v":[{",".join([*filling, str(MERSENNE * index)])}]}}' for index in range(count)]
+    return f'{{"$":"dict","v":[{",".join(f"[{key},0]" for key in keys)}]}}'
+
+
+OPAQUE = '{"$":"opaque","type":""}'
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -226,8 +235,24 @@ MERSENNE = (1 << 61) - 1  # integers that differ by it have the same hash
         '{"$":"dict","v":[' + ",".join(f"[{MERSENNE * index},0]" for index in range(1000)) + "]}",
         '{"$":"dict","v":[' + ",".join(f"[{MERSENNE * index},0]" for index in range(35_000)) + "]}",
         ",".join('{"$":"dict","v":[' + ",".join(f"[{MERSENNE * i},0]" for i in range(100)) + "]}" for _ in range(300)),
+        keyed(1000, *["0.5"] * 9),
+        keyed(1000, *["0.5"] * 95),
+        keyed(1000, *[OPAQUE] * 9),
+        keyed(1000, *[OPAQUE] * 32),
     ],
-    ids=["lists", "dicts", "empty lists", "one text", "a thousand equal hashes", "35,000 of them", "in many dicts"],
+    ids=[
+        "lists",
+        "dicts",
+        "empty lists",
+        "one text",
+        "a thousand equal hashes",
+        "35,000 of them",
+        "in many dicts",
+        "keys of 10 items",
+        "keys of 96 items",
+        "keys of 10 marks",
+        "keys of 33 marks",
+    ],
 )
 def test_the_largest_answers_are_decoded_or_refused_in_bounded_time(text: str) -> None:
     started = time.monotonic()
@@ -238,7 +263,11 @@ def test_the_largest_answers_are_decoded_or_refused_in_bounded_time(text: str) -
 
 def test_too_many_values_are_too_large() -> None:
     assert len(round_trip(list(range(40_000)))) == 40_000
-    values: list[Any] = [[0] * 200_000, [[]] * 60_000, "," * 200_000, dict.fromkeys(range(2000))]
+    assert len(round_trip(dict.fromkeys((ts, "tag", 0.5, None) for ts in range(1000)))) == 1000
+    values: list[Any] = [
+        [0] * 200_000, [[]] * 60_000, "," * 200_000, dict.fromkeys(range(2000)), {(0,) * 10_001: 0},
+        {((0,) * 100, index): 0 for index in range(100)},
+    ]  # fmt: skip
     for value in values:
         with pytest.raises(TooLargeError):
             encode(value, max_bytes=LIMIT)

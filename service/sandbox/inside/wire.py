@@ -27,6 +27,7 @@ NONCE_BYTES = 16
 MAX_DEPTH = 64
 MAX_VALUES = 100_000  # of an answer; a message may carry a source that is all commas
 MAX_ODD_KEYS = 1000  # hashes of texts are salted; those of numbers collide at will, and a dict of them is quadratic
+MAX_KEY_ITEMS = 10_000  # of all keys that are tuples: two whose hashes collide are compared item by item
 MAX_INT_BITS = 1024  # the range of a float: a larger integer is no finite reading for any check
 
 _MARK = "$"
@@ -83,6 +84,7 @@ class _Plain:
     def __init__(self, max_values: int) -> None:
         self._values_left = max_values
         self._odd_keys_left = MAX_ODD_KEYS
+        self._key_items_left = MAX_KEY_ITEMS
         self._open: set[int] = set()  # containers on the path from the root: finding one again is a cycle
 
     def convert(self, value: Any, depth: int) -> Any:
@@ -132,8 +134,16 @@ class _Plain:
             raise TooLargeError(f"more than {MAX_ODD_KEYS} keys of dicts whose keys are not all texts")
         for key, item in dict.items(value):
             self._count()
-            pairs.append([self.convert(key, depth), self.convert(item, depth)])
+            pairs.append([self._key(key, depth), self.convert(item, depth)])
         return {_MARK: "dict", "v": pairs}
+
+    def _key(self, key: Any, depth: int) -> Any:
+        values_left = self._values_left
+        converted = self.convert(key, depth)
+        self._key_items_left -= values_left - self._values_left
+        if self._key_items_left < 0:
+            raise TooLargeError(f"more than {MAX_KEY_ITEMS} items of tuples that are keys")
+        return converted
 
     def _count(self) -> None:
         self._values_left -= 1
@@ -186,6 +196,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self._odd_keys = 0
+        self._key_items = 0
+        self._opaques: dict[str, Opaque] = {}  # one for each name: they stand in keys, and comparing two takes long
 
     def object(self, pairs: list[tuple[str, Any]]) -> Any:
         plain = dict(pairs)
@@ -204,7 +216,7 @@ class _Reader:
             case {"$": "dict", "v": list(pairs), **rest} if not rest:
                 return self._dict_of(pairs)
             case {"$": "opaque", "type": str(name), **rest} if not rest:
-                return Opaque(name[:200])
+                return self._opaques.setdefault(name[:200], Opaque(name[:200]))
         raise WireError("unknown mark")
 
     def _dict_of(self, pairs: list[Any]) -> dict[Any, Any]:
@@ -215,6 +227,9 @@ class _Reader:
         for pair in pairs:
             if type(pair) is not list or len(pair) != 2 or type(pair[0]) not in _KEYS:
                 raise WireError("malformed pair")
+            self._key_items += _items_of_key(pair[0])
+            if self._key_items > MAX_KEY_ITEMS:
+                raise WireError("too many items of keys")
             out[pair[0]] = pair[1]
         return out
 
@@ -222,6 +237,10 @@ class _Reader:
 def _values_at_most(payload: bytes) -> int:
     """An upper bound of the number of values, found without parsing."""
     return payload.count(b",") + payload.count(b"[") + payload.count(b"{")
+
+
+def _items_of_key(key: Any) -> int:
+    return sum(1 + _items_of_key(item) for item in key) if type(key) is tuple else 0
 
 
 def _short_int(digits: str) -> int:

@@ -130,6 +130,13 @@ def test_the_largest_integers_and_long_texts_of_digits_survive() -> None:
     assert round_trip(value) == value
 
 
+@pytest.mark.parametrize("before", range(30))
+def test_an_integer_that_is_too_large_is_refused_wherever_it_stands(before: int) -> None:
+    assert decode(f'["{"x" * before}",{"1" * 300},"{"9" * 999}"]'.encode()) == ["x" * before, int("1" * 300), "9" * 999]
+    with pytest.raises(WireError):
+        decode(f'["{"x" * before}",{"1" * 310}]'.encode())
+
+
 def test_a_cycle_becomes_a_mark() -> None:
     cycle: list[Any] = [1]
     cycle.append(cycle)
@@ -235,6 +242,7 @@ OPAQUE = '{"$":"opaque","type":""}'
         '{"$":"dict","v":[' + ",".join(f"[{MERSENNE * index},0]" for index in range(1000)) + "]}",
         '{"$":"dict","v":[' + ",".join(f"[{MERSENNE * index},0]" for index in range(35_000)) + "]}",
         ",".join('{"$":"dict","v":[' + ",".join(f"[{MERSENNE * i},0]" for i in range(100)) + "]}" for _ in range(300)),
+        '"' + ("9" * 299 + "x") * 3400 + '"',
         keyed(1000, *["0.5"] * 9),
         keyed(1000, *["0.5"] * 95),
         keyed(1000, *[OPAQUE] * 9),
@@ -248,6 +256,7 @@ OPAQUE = '{"$":"opaque","type":""}'
         "a thousand equal hashes",
         "35,000 of them",
         "in many dicts",
+        "digits",
         "keys of 10 items",
         "keys of 96 items",
         "keys of 10 marks",

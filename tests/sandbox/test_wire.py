@@ -125,6 +125,44 @@ def test_what_is_no_plain_data_becomes_a_mark(value: Any) -> None:
     assert isinstance(round_trip(value), Opaque)
 
 
+class Meta(type):
+    def __hash__(cls) -> int:
+        raise KeyError("of a metaclass")
+
+
+class LyingMeta(type):
+    def __hash__(cls) -> int:
+        return hash(float)
+
+    def __eq__(cls, other: object) -> bool:
+        return True
+
+
+class Hashless(metaclass=Meta):
+    pass
+
+
+class LikeFloat(metaclass=LyingMeta):
+    pass
+
+
+class FloatLikeFloat(LyingFloat, metaclass=LyingMeta):
+    pass
+
+
+def test_a_metaclass_is_not_asked_either() -> None:
+    assert round_trip([Hashless(), LikeFloat(), Hashless]) == [Opaque("Hashless"), Opaque("LikeFloat"), Opaque("Meta")]
+    assert same(round_trip(FloatLikeFloat(2.5)), 2.5)
+
+
+def test_a_mark_made_by_hand_is_a_mark_whatever_it_holds() -> None:
+    misnamed: Any = Opaque(7)  # type: ignore[arg-type]
+    unnamed = object.__new__(Opaque)
+
+    assert round_trip([Opaque("generator"), misnamed]) == [Opaque("generator"), Opaque("Opaque")]
+    assert round_trip(unnamed) == Opaque("Opaque")
+
+
 def test_the_largest_integers_and_long_texts_of_digits_survive() -> None:
     value = [2**1024 - 1, 1 - 2**1024, "1" * 5000, 7]
     assert round_trip(value) == value

@@ -31,7 +31,7 @@ MAX_KEY_ITEMS = 10_000  # of all keys that are tuples: two whose hashes collide 
 MAX_INT_BITS = 1024  # the range of a float: a larger integer is no finite reading for any check
 
 _MARK = "$"
-_LEAVES = frozenset({str, float, bool, type(None)})
+_LEAVES = frozenset(map(id, (str, float, bool, type(None))))  # by identity: a metaclass may override hash and equality
 _dumps = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
 
@@ -89,7 +89,7 @@ class _Plain:
 
     def convert(self, value: Any, depth: int) -> Any:
         kind = type(value)
-        if kind in _LEAVES:
+        if id(kind) in _LEAVES:
             return value
         if issubclass(kind, (dict, list, tuple, deque)):
             return self._container(value, kind, depth)
@@ -115,7 +115,7 @@ class _Plain:
         out = []
         for item in items:
             self._count()
-            out.append(item if type(item) in _LEAVES else self.convert(item, depth))
+            out.append(item if id(type(item)) in _LEAVES else self.convert(item, depth))
         return out
 
     def _dict(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class _Plain:
             self._count()
             if type(key) is not str or key == _MARK:
                 return self._pairs(value, depth)
-            out[key] = item if type(item) in _LEAVES else self.convert(item, depth)
+            out[key] = item if id(type(item)) in _LEAVES else self.convert(item, depth)
         return out
 
     def _pairs(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
@@ -152,8 +152,8 @@ class _Plain:
 
 
 def _scalar(value: Any, kind: type) -> Any:
-    if kind is Opaque:
-        return _opaque(value.type_name)
+    if kind is Opaque and type(name := getattr(value, "type_name", None)) is str:
+        return _opaque(name)
     if issubclass(kind, int):
         number = value if kind is int else int.__int__(value)
         return number if number.bit_length() <= MAX_INT_BITS else _opaque(f"int of {number.bit_length()} bits")

@@ -163,6 +163,32 @@ def test_a_mark_made_by_hand_is_a_mark_whatever_it_holds() -> None:
     assert round_trip(unnamed) == Opaque("Opaque")
 
 
+class HashedList(list[Any]):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class HashedDict(dict[Any, Any]):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class HashedDeque(deque[Any]):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("key", "mark"),
+    [
+        (HashedList([1]), Opaque("list")),
+        (HashedDict(a=1), Opaque("dict")),
+        (HashedDict({1: 1}), Opaque("dict")),
+        (HashedDeque([1]), Opaque("deque")),
+        ((0, (HashedList([1]),)), (0, (Opaque("list"),))),
+    ],
+)
+def test_a_key_that_no_plain_dict_can_have_becomes_a_mark(key: Any, mark: Any) -> None:
+    assert same(round_trip([{key: 1, "a": 2}]), [{mark: 1, "a": 2}])
+
+
 def test_the_largest_integers_and_long_texts_of_digits_survive() -> None:
     value = [2**1024 - 1, 1 - 2**1024, "1" * 5000, 7]
     assert round_trip(value) == value

@@ -139,7 +139,7 @@ class _Plain:
 
     def _key(self, key: Any, depth: int) -> Any:
         values_left = self._values_left
-        converted = self.convert(key, depth)
+        converted = _hashable(self.convert(key, depth))
         self._key_items_left -= values_left - self._values_left
         if self._key_items_left < 0:
             raise TooLargeError(f"more than {MAX_KEY_ITEMS} items of tuples that are keys")
@@ -149,6 +149,17 @@ class _Plain:
         self._values_left -= 1
         if self._values_left < 0:
             raise TooLargeError("too many values")
+
+
+def _hashable(key: Any) -> Any:
+    """A converted key as `decode` takes it: a subclass of list, dict or deque may be one, its base may not."""
+    if type(key) is list:
+        return _opaque("list")
+    if type(key) is not dict or key.get(_MARK) == "opaque":
+        return key
+    if key.get(_MARK) == "tuple":
+        return {_MARK: "tuple", "v": [_hashable(item) for item in key["v"]]}
+    return _opaque("deque" if key.get(_MARK) == "deque" else "dict")
 
 
 def _scalar(value: Any, kind: type) -> Any:

@@ -189,6 +189,13 @@ def test_a_key_that_no_plain_dict_can_have_becomes_a_mark(key: Any, mark: Any) -
     assert same(round_trip([{key: 1, "a": 2}]), [{mark: 1, "a": 2}])
 
 
+def test_halves_of_a_character_come_back_as_the_character() -> None:
+    halves, whole = "\ud83d\ude00", "\U0001f600"
+
+    assert round_trip([halves, "\ude00\ud83d"]) == [whole, "\ude00\ud83d"]
+    assert round_trip([{halves: 1, whole: 2}]) == [{whole: 2}]
+
+
 def test_the_largest_integers_and_long_texts_of_digits_survive() -> None:
     value = [2**1024 - 1, 1 - 2**1024, "1" * 5000, 7]
     assert round_trip(value) == value

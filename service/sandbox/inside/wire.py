@@ -11,6 +11,8 @@ dict       ``v``: ``[key, value]`` pairs               ``dict`` whose keys are n
 opaque     ``type``: str                               `Opaque`, which no check accepts
 =========  ==========================================  =====================================
 
+Two lone surrogates that would make a character come back as that character, as JSON has it.
+
 `encode` runs beside hostile code and is only a convenience for honest code: a child may send any bytes. All
 trust rests on `decode`, which builds exact builtin types and refuses whatever `encode` would not have written.
 """
@@ -31,6 +33,7 @@ MAX_KEY_ITEMS = 10_000  # of all keys that are tuples: two whose hashes collide 
 MAX_INT_BITS = 1024  # the range of a float: a larger integer is no finite reading for any check
 
 _MARK = "$"
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # come back as the one character they stand for
 _LEAVES = frozenset(map(id, (str, float, bool, type(None))))  # by identity: a metaclass may override hash and equality
 _dumps = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
@@ -122,7 +125,7 @@ class _Plain:
         out = {}
         for key, item in dict.items(value):
             self._count()
-            if type(key) is not str or key == _MARK:
+            if type(key) is not str or key == _MARK or not (key.isascii() or _HALVES.search(key) is None):
                 return self._pairs(value, depth)
             out[key] = item if id(type(item)) in _LEAVES else self.convert(item, depth)
         return out

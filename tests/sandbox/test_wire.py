@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import time
+import tracemalloc
 from collections import Counter, OrderedDict, UserDict, deque, namedtuple
 from decimal import Decimal
 from enum import IntEnum
@@ -339,6 +340,19 @@ def test_the_largest_answers_are_decoded_or_refused_in_bounded_time(text: str) -
     with contextlib.suppress(WireError):
         decode(f"[{text}]".encode())
     assert time.monotonic() - started < 0.5
+
+
+def test_a_text_met_often_is_too_large_before_it_is_written() -> None:
+    text = "x" * 100_000
+    values: list[Any] = [[text] * 10_000, [{text: 0}] * 10_000, {index: LyingString(text) for index in range(1000)}]
+    for value in values:
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLargeError):
+                encode(value, max_bytes=LIMIT)
+            assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_too_many_values_are_too_large() -> None:

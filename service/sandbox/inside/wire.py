@@ -34,7 +34,7 @@ MAX_INT_BITS = 1024  # the range of a float: a larger integer is no finite readi
 
 _MARK = "$"
 _HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # come back as the one character they stand for
-_LEAVES = frozenset(map(id, (str, float, bool, type(None))))  # by identity: a metaclass may override hash and equality
+_LEAVES = frozenset(map(id, (float, bool, type(None))))  # by identity: a metaclass may override hash and equality
 _dumps = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
 
@@ -73,7 +73,7 @@ def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes
     Raises:
         TooLargeError: the value does not fit.
     """
-    encoded = _dumps(_Plain(max_values).convert(value, 0)).encode("ascii")
+    encoded = _dumps(_Plain(max_values, max_bytes).convert(value, 0)).encode("ascii")
     if len(encoded) > max_bytes:
         raise TooLargeError(f"{len(encoded)} bytes encoded, {max_bytes} allowed")
     if _values_at_most(encoded) > max_values:
@@ -84,8 +84,9 @@ def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes
 class _Plain:
     """One walk from a Python value to what the JSON encoder takes as it is."""
 
-    def __init__(self, max_values: int) -> None:
+    def __init__(self, max_values: int, max_chars: int) -> None:
         self._values_left = max_values
+        self._chars_left = max_chars  # of texts, each as often as it is met: one that is met often is written often
         self._odd_keys_left = MAX_ODD_KEYS
         self._key_items_left = MAX_KEY_ITEMS
         self._open: set[int] = set()  # containers on the path from the root: finding one again is a cycle
@@ -94,6 +95,8 @@ class _Plain:
         kind = type(value)
         if id(kind) in _LEAVES:
             return value
+        if issubclass(kind, str):
+            return self._text(str.__str__(value))
         if issubclass(kind, (dict, list, tuple, deque)):
             return self._container(value, kind, depth)
         return _scalar(value, kind)
@@ -117,17 +120,19 @@ class _Plain:
     def _items(self, items: Any, depth: int) -> list[Any]:
         out = []
         for item in items:
-            self._count()
-            out.append(item if id(type(item)) in _LEAVES else self.convert(item, depth))
+            kind = type(item)
+            self._count(len(item) if kind is str else 0)
+            out.append(item if kind is str or id(kind) in _LEAVES else self.convert(item, depth))
         return out
 
     def _dict(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
         out = {}
         for key, item in dict.items(value):
-            self._count()
             if type(key) is not str or key == _MARK or not (key.isascii() or _HALVES.search(key) is None):
                 return self._pairs(value, depth)
-            out[key] = item if id(type(item)) in _LEAVES else self.convert(item, depth)
+            kind = type(item)
+            self._count(len(key) + len(item) if kind is str else len(key))
+            out[key] = item if kind is str or id(kind) in _LEAVES else self.convert(item, depth)
         return out
 
     def _pairs(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
@@ -148,10 +153,17 @@ class _Plain:
             raise TooLargeError(f"more than {MAX_KEY_ITEMS} items of tuples that are keys")
         return converted
 
-    def _count(self) -> None:
+    def _text(self, text: str) -> str:
+        self._chars_left -= len(text)
+        if self._chars_left < 0:
+            raise TooLargeError("too much text")
+        return text
+
+    def _count(self, chars: int = 0) -> None:
         self._values_left -= 1
-        if self._values_left < 0:
-            raise TooLargeError("too many values")
+        self._chars_left -= chars
+        if self._values_left < 0 or self._chars_left < 0:
+            raise TooLargeError("too many values" if self._values_left < 0 else "too much text")
 
 
 def _hashable(key: Any) -> Any:
@@ -173,8 +185,6 @@ def _scalar(value: Any, kind: type) -> Any:
         return number if number.bit_length() <= MAX_INT_BITS else _opaque(f"int of {number.bit_length()} bits")
     if issubclass(kind, float):
         return float.__float__(value)
-    if issubclass(kind, str):
-        return str.__str__(value)
     return _opaque(str.__str__(type.__dict__["__name__"].__get__(kind)))
 
 

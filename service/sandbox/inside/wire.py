@@ -235,7 +235,9 @@ class _Reader:
                 return tuple(items)
             case {"$": "deque", "v": list(items), "maxlen": None, **rest} if not rest:
                 return deque(items)
-            case {"$": "deque", "v": list(items), "maxlen": int(maxlen), **rest} if not rest and maxlen >= len(items):
+            case {"$": "deque", "v": list(items), "maxlen": maxlen, **rest} if not rest and _is_room(
+                maxlen, len(items)
+            ):
                 return deque(items, maxlen)
             case {"$": "dict", "v": list(pairs), **rest} if not rest:
                 return self._dict_of(pairs)
@@ -261,6 +263,10 @@ class _Reader:
 def _values_at_most(payload: bytes) -> int:
     """An upper bound of the number of values, found without parsing."""
     return payload.count(b",") + payload.count(b"[") + payload.count(b"{")
+
+
+def _is_room(maxlen: Any, count: int) -> bool:
+    return type(maxlen) is int and maxlen >= count
 
 
 def _items_of_key(key: Any) -> int:

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint unit test-container serve lock clean
+.PHONY: run test lint unit test-container fuzz serve lock clean
 
 run: $(VENV)/.run
 	$(BIN)/gauntlet run $(ARGS)
@@ -26,6 +26,9 @@ unit: $(VENV)/.dev
 test-container: $(VENV)/.dev
 	$(BIN)/python -m pytest -m container $(ARGS)
 
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -38,12 +41,18 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(PIP) --require-hashes -r requirements/dev.txt
 	touch $@
 
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.run
+	$(PIP) --require-hashes -r requirements/fuzz.txt
+	touch $@
+
 # Pins for every supported Python at once; made without naming an index.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --group build -o requirements/run.txt pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --group build --group test -c requirements/run.txt -o requirements/dev.txt pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
+	  --group fuzz -o requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) build dist

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.sandbox.inside.wire import MAX_DEPTH, Opaque, TooLargeError, WireError, decode, encode
+from tests.fuzz.target import same
 
 LIMIT = 1 << 20
 
@@ -34,19 +35,6 @@ plain = st.recursive(
 
 def round_trip(value: Any) -> Any:
     return decode(encode(value, max_bytes=LIMIT))
-
-
-def same(left: Any, right: Any) -> bool:
-    if type(left) is not type(right):
-        return False
-    if type(left) is dict:
-        return [*map(type, left)] == [*map(type, right)] and all(
-            a == b and same(left[a], right[b]) for a, b in zip(left, right, strict=True)
-        )
-    if type(left) in (list, tuple, deque):
-        bounded = type(left) is not deque or left.maxlen == right.maxlen
-        return bounded and len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
 
 
 @given(plain)

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint unit test-container serve bench soak lock clean
+.PHONY: run test lint unit test-container serve bench soak fuzz lock clean
 
 run: $(VENV)/.run
 	$(BIN)/gauntlet run $(ARGS)
@@ -32,6 +32,9 @@ bench: $(VENV)/.bench
 soak: $(VENV)/.run
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -48,6 +51,10 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.run
 	$(PIP) --require-hashes -r requirements/bench.txt
 	touch $@
 
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.run
+	$(PIP) --require-hashes -r requirements/fuzz.txt
+	touch $@
+
 # Pins for every supported Python at once; made without naming an index.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
@@ -56,6 +63,8 @@ lock:
 	  --group build --group test -c requirements/run.txt -o requirements/dev.txt pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --group build --group bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
+	  --group fuzz -o requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) build dist

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import time
+import tracemalloc
 from collections import Counter, OrderedDict, UserDict, deque, namedtuple
 from decimal import Decimal
 from enum import IntEnum
@@ -13,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.sandbox.inside.wire import MAX_DEPTH, Opaque, TooLargeError, encode
-from service.sandbox.reading import WireError, decode
+from service.sandbox.inside.wire import MAX_DEPTH, Opaque, TooLargeError, WireError, decode, encode
+from tests.fuzz.target import same
 
 LIMIT = 1 << 20
 
@@ -34,19 +35,6 @@ plain = st.recursive(
 
 def round_trip(value: Any) -> Any:
     return decode(encode(value, max_bytes=LIMIT))
-
-
-def same(left: Any, right: Any) -> bool:
-    if type(left) is not type(right):
-        return False
-    if type(left) is dict:
-        return [*map(type, left)] == [*map(type, right)] and all(
-            a == b and same(left[a], right[b]) for a, b in zip(left, right, strict=True)
-        )
-    if type(left) in (list, tuple, deque):
-        bounded = type(left) is not deque or left.maxlen == right.maxlen
-        return bounded and len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
 
 
 @given(plain)
@@ -126,9 +114,87 @@ def test_what_is_no_plain_data_becomes_a_mark(value: Any) -> None:
     assert isinstance(round_trip(value), Opaque)
 
 
+class Meta(type):
+    def __hash__(cls) -> int:
+        raise KeyError("of a metaclass")
+
+
+class LyingMeta(type):
+    def __hash__(cls) -> int:
+        return hash(float)
+
+    def __eq__(cls, other: object) -> bool:
+        return True
+
+
+class Hashless(metaclass=Meta):
+    pass
+
+
+class LikeFloat(metaclass=LyingMeta):
+    pass
+
+
+class FloatLikeFloat(LyingFloat, metaclass=LyingMeta):
+    pass
+
+
+def test_a_metaclass_is_not_asked_either() -> None:
+    assert round_trip([Hashless(), LikeFloat(), Hashless]) == [Opaque("Hashless"), Opaque("LikeFloat"), Opaque("Meta")]
+    assert same(round_trip(FloatLikeFloat(2.5)), 2.5)
+
+
+def test_a_mark_made_by_hand_is_a_mark_whatever_it_holds() -> None:
+    misnamed: Any = Opaque(7)  # type: ignore[arg-type]
+    unnamed = object.__new__(Opaque)
+
+    assert round_trip([Opaque("generator"), misnamed]) == [Opaque("generator"), Opaque("Opaque")]
+    assert round_trip(unnamed) == Opaque("Opaque")
+
+
+class HashedList(list[Any]):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class HashedDict(dict[Any, Any]):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class HashedDeque(deque[Any]):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("key", "mark"),
+    [
+        (HashedList([1]), Opaque("list")),
+        (HashedDict(a=1), Opaque("dict")),
+        (HashedDict({1: 1}), Opaque("dict")),
+        (HashedDeque([1]), Opaque("deque")),
+        ((0, (HashedList([1]),)), (0, (Opaque("list"),))),
+    ],
+)
+def test_a_key_that_no_plain_dict_can_have_becomes_a_mark(key: Any, mark: Any) -> None:
+    assert same(round_trip([{key: 1, "a": 2}]), [{mark: 1, "a": 2}])
+
+
+def test_halves_of_a_character_come_back_as_the_character() -> None:
+    halves, whole = "\ud83d\ude00", "\U0001f600"
+
+    assert round_trip([halves, "\ude00\ud83d"]) == [whole, "\ude00\ud83d"]
+    assert round_trip([{halves: 1, whole: 2}]) == [{whole: 2}]
+
+
 def test_the_largest_integers_and_long_texts_of_digits_survive() -> None:
     value = [2**1024 - 1, 1 - 2**1024, "1" * 5000, 7]
     assert round_trip(value) == value
+
+
+@pytest.mark.parametrize("before", range(30))
+def test_an_integer_that_is_too_large_is_refused_wherever_it_stands(before: int) -> None:
+    assert decode(f'["{"x" * before}",{"1" * 300},"{"9" * 999}"]'.encode()) == ["x" * before, int("1" * 300), "9" * 999]
+    with pytest.raises(WireError):
+        decode(f'["{"x" * before}",{"1" * 310}]'.encode())
 
 
 def test_a_cycle_becomes_a_mark() -> None:
@@ -147,7 +213,7 @@ def test_nesting_beyond_the_limit_becomes_a_mark() -> None:
     for _ in range(100_000):
         nested = [nested]
     text = encode(nested, max_bytes=LIMIT)
-    assert text.count(b"[") == MAX_DEPTH + 4  # and the answer, its marks, one mark, a path
+    assert text.count(b"[") == MAX_DEPTH
 
 
 def test_a_value_that_doubles_at_every_level_is_too_large_and_soon() -> None:
@@ -178,7 +244,8 @@ def test_a_text_over_the_limit_is_too_large() -> None:
         '{"$":"deque","v":[1,2],"maxlen":1}',
         '{"$":"deque","v":[],"maxlen":-1}',
         '{"$":"deque","v":[],"maxlen":1%s}' % ("0" * 30),
-        '{"$":"deque","v":[],"maxlen":true,"v":[]}',
+        '{"$":"deque","v":[],"maxlen":true}',
+        '{"$":"deque","v":[],"maxlen":0.0}',
         '{"$":"dict","v":[[[],1]]}',
         '{"$":"dict","v":[[{},1]]}',
         '{"$":"dict","v":[{"$":"tuple","v":[1,2]}]}',
@@ -217,6 +284,15 @@ def test_no_bytes_raise_anything_but_a_wire_error(data: bytes) -> None:
 MERSENNE = (1 << 61) - 1  # integers that differ by it have the same hash
 
 
+def keyed(count: int, *filling: str) -> str:
+    """A dict whose keys are tuples that begin alike and have the same hash."""
+    keys = [f'{{"$":"tuple","v":[{",".join([*filling, str(MERSENNE * index)])}]}}' for index in range(count)]
+    return f'{{"$":"dict","v":[{",".join(f"[{key},0]" for key in keys)}]}}'
+
+
+OPAQUE = '{"$":"opaque","type":""}'
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -227,8 +303,26 @@ MERSENNE = (1 << 61) - 1  # integers that differ by it have the same hash
         '{"$":"dict","v":[' + ",".join(f"[{MERSENNE * index},0]" for index in range(1000)) + "]}",
         '{"$":"dict","v":[' + ",".join(f"[{MERSENNE * index},0]" for index in range(35_000)) + "]}",
         ",".join('{"$":"dict","v":[' + ",".join(f"[{MERSENNE * i},0]" for i in range(100)) + "]}" for _ in range(300)),
+        '"' + ("9" * 299 + "x") * 3400 + '"',
+        keyed(1000, *["0.5"] * 9),
+        keyed(1000, *["0.5"] * 95),
+        keyed(1000, *[OPAQUE] * 9),
+        keyed(1000, *[OPAQUE] * 32),
     ],
-    ids=["lists", "dicts", "empty lists", "one text", "a thousand equal hashes", "35,000 of them", "in many dicts"],
+    ids=[
+        "lists",
+        "dicts",
+        "empty lists",
+        "one text",
+        "a thousand equal hashes",
+        "35,000 of them",
+        "in many dicts",
+        "digits",
+        "keys of 10 items",
+        "keys of 96 items",
+        "keys of 10 marks",
+        "keys of 33 marks",
+    ],
 )
 def test_the_largest_answers_are_decoded_or_refused_in_bounded_time(text: str) -> None:
     started = time.monotonic()
@@ -237,9 +331,26 @@ def test_the_largest_answers_are_decoded_or_refused_in_bounded_time(text: str) -
     assert time.monotonic() - started < 0.5
 
 
+def test_a_text_met_often_is_too_large_before_it_is_written() -> None:
+    text = "x" * 100_000
+    values: list[Any] = [[text] * 10_000, [{text: 0}] * 10_000, {index: LyingString(text) for index in range(1000)}]
+    for value in values:
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLargeError):
+                encode(value, max_bytes=LIMIT)
+            assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        finally:
+            tracemalloc.stop()
+
+
 def test_too_many_values_are_too_large() -> None:
     assert len(round_trip(list(range(40_000)))) == 40_000
-    values: list[Any] = [[0] * 200_000, [[]] * 60_000, "," * 200_000, dict.fromkeys(range(2000))]
+    assert len(round_trip(dict.fromkeys((ts, "tag", 0.5, None) for ts in range(1000)))) == 1000
+    values: list[Any] = [
+        [0] * 200_000, [[]] * 60_000, "," * 200_000, dict.fromkeys(range(2000)), {(0,) * 10_001: 0},
+        {((0,) * 100, index): 0 for index in range(100)},
+    ]  # fmt: skip
     for value in values:
         with pytest.raises(TooLargeError):
             encode(value, max_bytes=LIMIT)

@@ -15,6 +15,7 @@ probe       ``forbidden``: names of probes              ``succeeded``: those tha
 """
 
 import atexit
+import mmap
 import os
 import pickle
 import sys
@@ -29,6 +30,7 @@ __all__ = ["Session"]
 _HEADER_BYTES = 4 + wire.NONCE_BYTES
 _CHUNK_BYTES = 1 << 16
 _RESERVE_BYTES = 2 << 20
+_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 # Touches what most submissions touch: in a child that waits for its job, those pages are its own already.
 _REHEARSAL = """\
@@ -72,14 +74,14 @@ class Session:
 
     def _answer(self, message: dict[str, Any]) -> bytes:
         """Handles one message; what fails is an answer too."""
-        reserve = bytes(_RESERVE_BYTES)  # given back where memory has run out; never touched, so it costs nothing
+        reserve = mmap.mmap(-1, _RESERVE_BYTES, _PRIVATE)  # given back where memory has run out; never touched
         try:
             answer = self._handle(message)
         except running.Failure as failure:
-            del reserve
+            reserve.close()
             answer = _report(failure)
         except BaseException as error:
-            del reserve
+            reserve.close()
             answer = _report(running.failure_of(error))
         return self._encoded(answer)
 

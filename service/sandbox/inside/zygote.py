@@ -39,8 +39,12 @@ _MAX_MESSAGE_BYTES = 1 << 16
 _STARTUP_FAILED = 70
 _NICENESS = 10  # the service and its zygotes go first
 _THREAD_STACK_BYTES = 4 << 20
-_M_ARENA_MAX = -8  # malloc.h
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
+_LARGE_BYTES = 128 << 10
 _REHEARSALS = 64  # enough for the interpreter to have specialised its bytecode: what writes to it later costs a page
+
+
+_libc = ctypes.CDLL(None)
 
 
 @dataclass
@@ -159,7 +163,8 @@ def _prepare_process() -> None:
         score.write("1000")  # inherited: where memory runs out, a submission goes, not the service
     lockdown.set_dumpable(False)
     threading.stack_size(_THREAD_STACK_BYTES)
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)  # an arena for each thread would take 64 MiB of its address space
+    _libc.mallopt(_M_ARENA_MAX, 1)  # an arena for each thread would take 64 MiB of its address space
+    _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)  # fixed: a large block of zeros is never one of used pages
 
 
 def _warm_up(config: Config) -> child.Session:
@@ -181,4 +186,5 @@ def _warm_up(config: Config) -> child.Session:
     linecache.clearcache()
     gc.collect()
     gc.freeze()
+    _libc.malloc_trim(0)  # no fork shall copy the entries of pages that hold nothing
     return session

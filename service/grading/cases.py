@@ -1,10 +1,11 @@
 """The inputs of the classic suite: deterministic, public, the same for everyone."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Case", "classic_cases", "valid_reading"]
+__all__ = ["Case", "classic_cases", "valid_range", "valid_reading"]
 
 Event = dict[str, Any]
 
@@ -29,12 +30,12 @@ class Case:
 
 
 def classic_cases() -> tuple[Case, ...]:
-    """Fresh copies of the five cases."""
+    """Fresh copies of the five cases, the longest first."""
     return (
+        Case("flood", "tier3", (_flood(),) * 12, _busy_state()),
         Case("dirty", "tier1", (_dirty(),), _first_state(), expected=(5.4, 7.2)),
         Case("flat", "tier2_flat", ([_event(ts, 9.0, "core") for ts in range(6)],), _first_state()),
         Case("heavy_tail", "tier2_heavy_tail", (_heavy_tail(),), _first_state()),
-        Case("flood", "tier3", tuple(_flood() for _ in range(12)), _busy_state()),
         Case("sanity", "validity", ([_event(ts, float(ts), "test") for ts in range(5)],), _first_state()),
     )
 
@@ -48,6 +49,12 @@ def valid_reading(reading: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if abs(number) < float("inf") else None
+
+
+def valid_range(events: Sequence[Event]) -> tuple[float, float]:
+    """Lowest and highest valid reading of a batch, zeros where there is none."""
+    valid = [number for event in events if (number := valid_reading(event.get("reading"))) is not None]
+    return (min(valid), max(valid)) if valid else (0.0, 0.0)
 
 
 def _event(ts: float, reading: Any, tag: str) -> Event:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from service.grading.cases import Case, valid_reading
+from service.grading.cases import Case, valid_range
 from service.task.contract import BUFFER_LIMIT
 
 __all__ = ["Answer", "BrokenError", "CaseJudge", "check_spread"]
@@ -49,6 +49,7 @@ class CaseJudge:
         self._case = case
         self._heard = 0
         self._held = len(case.state["buffer"])
+        self._ranges: dict[int, tuple[float, float]] = {}
         self.row_broken: str | None = None
         self.spread_broken: str | None = None
 
@@ -69,9 +70,14 @@ class CaseJudge:
             return
         self._heard += 1
         try:
-            check_spread(events, answer)
+            check_spread(self._range_of(events), answer)
         except BrokenError as broken:
             self.spread_broken = self.spread_broken or str(broken)
+
+    def _range_of(self, events: list[Any]) -> tuple[float, float]:
+        if id(events) not in self._ranges:  # the case keeps it, so nothing else can get its place
+            self._ranges[id(events)] = valid_range(events)
+        return self._ranges[id(events)]
 
     def fail(self, reason: str) -> None:
         """Gives the row up because of the next batch."""
@@ -79,14 +85,17 @@ class CaseJudge:
         self.row_broken = f"call {self._heard + 1} of {calls}: {reason}" if calls > 1 else reason
 
 
-def check_spread(events: Sequence[Any], answer: Answer) -> None:
+def check_spread(valid: tuple[float, float], answer: Answer) -> None:
     """Judges `mean` and `std` of a call: the part of `validity` that all cases share.
+
+    Args:
+        valid: lowest and highest valid reading of the batch.
+        answer: to that batch.
 
     Raises:
         BrokenError: a mean outside the range of the valid readings, or a deviation wider than it.
     """
-    valid = [number for event in events if (number := valid_reading(event.get("reading"))) is not None]
-    low, high = (min(valid), max(valid)) if valid else (0.0, 0.0)
+    low, high = valid
     slack = _TOLERANCE * max(1.0, abs(low), abs(high))
     result = _result(answer)
     mean, std = _finite(result, "mean"), _finite(result, "std")
@@ -158,7 +167,7 @@ def _check_validity(case: Case, events: Sequence[Any], answer: Answer) -> None:
     rows = _rows(answer)
     if not rows:
         raise BrokenError("clean is empty")
-    check_spread(events, answer)
+    check_spread(valid_range(events), answer)
     state = _state(_result(answer))
     missing = [key for key in ("seen", "limit", "buffer") if key not in state]
     if missing:

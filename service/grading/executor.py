@@ -19,6 +19,10 @@ class ProcessOutcome(Protocol):
         """Why it did not, in one line that the author of the code can act on."""
 
     @property
+    def compiled(self) -> str | None:
+        """After compiling: what spares other processes the same, where it can be had."""
+
+    @property
     def defined(self) -> bool:
         """After loading: whether the entry point is there and callable."""
 
@@ -34,8 +38,11 @@ class ProcessOutcome(Protocol):
 class CodeProcess(Protocol):
     """A fresh process that has run nobody else's code."""
 
-    async def load(self, code: str, entry_point: str) -> ProcessOutcome:
-        """Runs the submission's source."""
+    async def compile(self, code: str) -> ProcessOutcome:
+        """Compiles the submission's source, and runs nothing of it."""
+
+    async def load(self, code: str, entry_point: str, compiled: str | None) -> ProcessOutcome:
+        """Runs the submission's source, which another process may have compiled."""
 
     async def call(self, events: Sequence[Any], state: Any) -> ProcessOutcome:
         """Calls the entry point."""

@@ -43,19 +43,36 @@ class Grader:
         Raises:
             GauntletError: the executor's own fault: there is no grade then.
         """
+        first, *others = classic_cases()
+        compiled: asyncio.Future[ProcessOutcome] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._run(case, code)) for case in classic_cases()]
+                tasks = [group.create_task(self._compile_and_run(first, code, compiled))]
+                tasks += [group.create_task(self._run(case, code, compiled)) for case in others]
         except* GauntletError as faults:
             raise faults.exceptions[0] from None
         return _judged(code, [task.result() for task in tasks])
 
-    async def _run(self, case: Case, code: str) -> _CaseRun:
+    async def _compile_and_run(self, case: Case, code: str, compiled: "asyncio.Future[ProcessOutcome]") -> _CaseRun:
+        """One process compiles the source for all, before any of it has run there."""
         async with self._executor.process() as process:
-            loaded = await process.load(code, ENTRY_POINT)
-            if not loaded.ok or not loaded.defined:
-                return _CaseRun(case, load_failure=_load_failure(loaded))
-            return await _call(process, case)
+            compiled.set_result(await process.compile(code))
+            return await _load_and_call(process, case, code, compiled.result())
+
+    async def _run(self, case: Case, code: str, compiled: "asyncio.Future[ProcessOutcome]") -> _CaseRun:
+        if not (outcome := await compiled).ok:
+            return _CaseRun(case, load_failure=_load_failure(outcome))
+        async with self._executor.process() as process:
+            return await _load_and_call(process, case, code, outcome)
+
+
+async def _load_and_call(process: CodeProcess, case: Case, code: str, compiled: ProcessOutcome) -> _CaseRun:
+    if not compiled.ok:
+        return _CaseRun(case, load_failure=_load_failure(compiled))
+    loaded = await process.load(code, ENTRY_POINT, compiled.compiled)
+    if not loaded.ok or not loaded.defined:
+        return _CaseRun(case, load_failure=_load_failure(loaded))
+    return await _call(process, case)
 
 
 async def _call(process: CodeProcess, case: Case) -> _CaseRun:

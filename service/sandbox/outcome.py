@@ -43,6 +43,12 @@ class Outcome:
         return self.status is Status.OK
 
     @property
+    def compiled(self) -> str | None:
+        """What a compiled source can be loaded from, None where it is too large to be sent."""
+        compiled = (self.answer or {}).get("compiled")
+        return compiled if isinstance(compiled, str) else None
+
+    @property
     def defined(self) -> bool:
         """Whether a loaded submission defines the entry point."""
         return (self.answer or {}).get("defined") is True

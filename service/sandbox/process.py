@@ -79,9 +79,19 @@ class SandboxProcess:
         """How it ended; to be asked after its end."""
         return self._ended()[0]
 
-    async def load(self, code: str, entry_point: str) -> Outcome:
-        """Runs the source of a submission, which must define the entry point."""
-        return await self.ask({"op": "load", "code": code, "entry_point": entry_point})
+    async def compile(self, code: str) -> Outcome:
+        """Compiles the source of a submission, and runs nothing of it: what comes back is our own code's word."""
+        return await self.ask({"op": "compile", "code": code})
+
+    async def load(self, code: str, entry_point: str, compiled: str | None = None) -> Outcome:
+        """Runs the source of a submission, which must define the entry point.
+
+        Args:
+            code: the source.
+            entry_point: name of a callable.
+            compiled: what `compile` gave of it, in this process or another one; None to compile it here.
+        """
+        return await self.ask({"op": "load", "code": code, "entry_point": entry_point, "compiled": compiled})
 
     async def call(self, events: Sequence[Any], state: Any) -> Outcome:
         """Calls the entry point with a state of ours."""

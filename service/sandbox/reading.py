@@ -103,6 +103,8 @@ class _Reader:
                 return deque(items)
             case "deque", list(items), [maxlen] if type(maxlen) is int and maxlen >= len(items):
                 return deque(items, maxlen)
+            case "rows", [list(keys), *columns], []:
+                return _rows_of(keys, columns)
             case "dict", list(pairs), []:
                 return self._dict_of(pairs)
             case "opaque", None, [str(name)]:
@@ -122,6 +124,14 @@ class _Reader:
                 raise WireError("too many items of keys")
             out[pair[0]] = pair[1]
         return out
+
+
+def _rows_of(keys: list[Any], columns: list[Any]) -> list[dict[str, Any]]:
+    if not all(type(key) is str for key in keys) or not all(type(column) is list for column in columns):
+        raise WireError("malformed rows")
+    if len(set(keys)) != len(keys) or len(keys) != len(columns):
+        raise WireError("malformed rows")
+    return [dict(zip(keys, row)) for row in zip(*columns, strict=True)]  # noqa: B905 - as many as there are columns
 
 
 def _items_of_key(key: Any) -> int:

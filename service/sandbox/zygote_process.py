@@ -160,22 +160,21 @@ class ZygoteProcess:
             raise
 
     def _receive(self) -> None:
-        while self.alive:
-            try:
-                data, descriptors, _, _ = socket.recv_fds(self._control, FORKED.size + 1, _DESCRIPTORS)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                data, descriptors = b"", []
-            order, pid = None, 0
-            if len(data) == FORKED.size:
-                number, pid = FORKED.unpack(data)
-                order = self._orders.pop(number, None)
-            if order is None or pid == 0:  # its end, or words that no zygote of ours would say
-                _close(descriptors)
-                self._lost()
-            else:
-                self._fulfil(order, pid, descriptors)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, FORKED.size + 1, _DESCRIPTORS)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, descriptors = b"", []
+        order, pid = None, 0
+        if len(data) == FORKED.size:
+            number, pid = FORKED.unpack(data)
+            order = self._orders.pop(number, None)
+        if order is None or pid == 0:  # its end, or words that no zygote of ours would say
+            _close(descriptors)
+            self._lost()
+        else:
+            self._fulfil(order, pid, descriptors)
 
     def _fulfil(self, order: _Order, pid: int, descriptors: list[int]) -> None:
         if pid < 0:

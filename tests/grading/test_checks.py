@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.grading.cases import Case, classic_cases, valid_reading
+from service.grading.cases import Case, classic_cases, valid_range, valid_reading
 from service.grading.checks import Answer, BrokenError, CaseJudge, check_spread
 from service.grading.scan import guardrail_words
 from service.grading.score import Grade, rows_of, score_rows
@@ -59,7 +59,7 @@ def broken(row: str, *answers: Answer, case: Case | None = None) -> str | None:
 
 def spread_broken(events: list[dict[str, Any]], mean: Any, std: Any) -> str | None:
     try:
-        check_spread(events, answer(mean=mean, std=std))
+        check_spread(valid_range(events), answer(mean=mean, std=std))
     except BrokenError as reason:
         return str(reason)
     return None
@@ -290,7 +290,7 @@ def test_a_buffer_that_came_with_more_may_not_lend_its_room_to_the_next_call() -
 )
 def test_a_value_is_named_as_its_author_knows_it(value: Any, shown: str) -> None:
     with pytest.raises(BrokenError) as reason:
-        check_spread([], Answer(value, None))
+        check_spread((0.0, 0.0), Answer(value, None))
     assert str(reason.value) == shown
 
 
@@ -418,7 +418,7 @@ def test_every_call_of_a_case_is_looked_at() -> None:
 
 
 def test_the_cases_are_those_of_the_contract() -> None:
-    dirty, flat, heavy_tail, flood, sanity_case = classic_cases()
+    flood, dirty, flat, heavy_tail, sanity_case = classic_cases()
 
     assert sorted((event["ts"], event["reading"]) for event in dirty.batches[0] if event["reading"] is not None) == [
         (2, "5.4"), (3, " NaN"), (4, "7.2"), (5, "bad"),

@@ -13,7 +13,7 @@ import traceback
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
-__all__ = ["FILENAME", "Failure", "evaluate", "failure_of", "load", "main_module"]
+__all__ = ["FILENAME", "Failure", "compiled", "evaluate", "failure_of", "load", "main_module"]
 
 FILENAME = "<submission>"
 MAX_ERROR_CHARS = 4000
@@ -44,14 +44,29 @@ def main_module() -> dict[str, Any]:
     return module.__dict__
 
 
-def load(source: str, scope: dict[str, Any]) -> None:
-    """Runs a whole module in the given globals.
+def compiled(source: str) -> CodeType:
+    """Compiles a whole module.
 
     Raises:
-        Failure: it does not parse, or raised.
+        Failure: it does not parse.
+    """
+    code: CodeType = _compiled(source, source, "exec")
+    return code
+
+
+def load(source: str, code: CodeType, scope: dict[str, Any]) -> None:
+    """Runs a whole module in the given globals.
+
+    Args:
+        source: its text, to be quoted in tracebacks.
+        code: the same, compiled.
+        scope: the globals.
+
+    Raises:
+        Failure: it raised.
     """
     _show_lines(source)
-    _run(_compiled(source, source, "exec"), scope)
+    _run(code, scope)
 
 
 def evaluate(source: str, scope: dict[str, Any]) -> Any:
@@ -61,6 +76,13 @@ def evaluate(source: str, scope: dict[str, Any]) -> Any:
         Failure: it does not parse, or raised.
     """
     _show_lines(source)
+    if "\n" not in source:
+        try:
+            expression = compile(source.strip(), FILENAME, "eval", dont_inherit=True)
+        except Exception:  # a statement, most likely; if it is neither, that is found out below
+            expression = None
+        if expression is not None:
+            return _run(expression, scope)
     tree: ast.Module = _compiled(source, source, "exec", ast.PyCF_ONLY_AST)
     last = tree.body[-1] if tree.body else None
     if not isinstance(last, ast.Expr):

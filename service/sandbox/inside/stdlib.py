@@ -13,7 +13,6 @@ import marshal
 import mmap
 import os
 import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType
@@ -41,7 +40,7 @@ class MemoryStdlib(importlib.abc.Loader):
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         image = io.BytesIO()
-        for name, path, package in _modules(sysconfig.get_path("stdlib")):
+        for name, path, package in _modules(os.path.dirname(os.__file__)):
             data, compiled = _code_bytes(path)
             self._entries[name] = _Entry(image.tell(), len(data), compiled, package)
             image.write(data)
@@ -94,7 +93,7 @@ def _modules(root: str) -> Iterator[tuple[str, str, bool]]:
         prefix = "" if prefix == ".." else prefix
         for file in sorted(files):
             stem, extension = os.path.splitext(file)
-            if extension != ".py" or not stem.isidentifier():
+            if extension != ".py":
                 continue
             path = os.path.join(folder, file)
             if stem != "__init__":

@@ -9,6 +9,8 @@ kind        substitute             further     decodes to
 ==========  =====================  ==========  ==================================================
 ``tuple``   items                              ``tuple``
 ``deque``   items                  maxlen      ``collections.deque``
+``rows``    keys, then for each                ``list`` of ``dict``, all with these keys
+            its values in turn
 ``dict``    ``[key, value]`` pairs             ``dict`` whose keys are not all plain strings
 ``opaque``  null                   type name   `Opaque`, which no check accepts
 ==========  =====================  ==========  ==================================================
@@ -22,9 +24,11 @@ rests on who decodes them, outside.
 import json
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import repeat
+from json.encoder import encode_basestring_ascii
+from operator import is_
 from typing import Any
 
 __all__ = ["NONCE_BYTES", "Opaque", "TooLargeError", "encode", "frame", "has_long_number", "values_at_most"]
@@ -36,7 +40,9 @@ MAX_ODD_KEYS = 1000  # hashes of texts are salted; those of numbers collide at w
 MAX_KEY_ITEMS = 10_000  # of all keys that are tuples: two whose hashes collide are compared item by item
 MAX_INT_BITS = 1024  # the range of a float: a larger integer is no finite reading for any check
 
-_MAX_KEYS = 100  # of rows that are taken in bulk
+_WORDS = {None: "null", True: "true", False: "false"}
+_SHORT_ITEMS, _SHORT_CHARS = 8, 1000
+_BULK_ITEMS = 8  # from this many on, values that JSON has are not looked at one by one
 _HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # come back as the one character they stand for
 _SPARSE_NUMBER = re.compile(rb"[0-9]{10}")
 _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{300}")
@@ -80,6 +86,8 @@ def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes
     Raises:
         TooLargeError: the value does not fit.
     """
+    if (short := _short_text(value)) is not None and len(short) <= max_bytes:
+        return short
     encoded = _text(value, max_bytes, max_values, in_bulk=True)
     if has_long_number(encoded):  # among values taken in bulk, perhaps
         encoded = _text(value, max_bytes, max_values, in_bulk=False)
@@ -102,6 +110,24 @@ def has_long_number(payload: bytes) -> bool:
     from each digit of runs that are a little shorter would take long.
     """
     return bool(_SPARSE_NUMBER.search(payload[::29]) and _LONG_NUMBER.search(payload))
+
+
+def _short_text(value: Any) -> bytes | None:
+    """The text of a flat dict as most answers are: in a fresh process, the JSON encoder costs more than it does."""
+    if type(value) is not dict or len(value) > _SHORT_ITEMS:
+        return None
+    members = []
+    for key, item in value.items():
+        if type(item) is str and len(item) <= _SHORT_CHARS:
+            text = encode_basestring_ascii(item)
+        elif item is None or item is True or item is False:
+            text = _WORDS[item]
+        else:
+            return None
+        if type(key) is not str or not key.isidentifier() or not key.isascii():
+            return None
+        members.append(f'"{key}":{text}')
+    return f"[{{{','.join(members)}}},[]]".encode("ascii")
 
 
 def _text(value: Any, max_bytes: int, max_values: int, *, in_bulk: bool) -> bytes:
@@ -153,29 +179,31 @@ class _Walk:
             self._open.discard(id(value))
 
     def _items(self, items: list[Any], path: _Path) -> list[Any]:
-        if self._in_bulk and self._takes(items):
-            return items
+        if self._in_bulk and len(items) >= _BULK_ITEMS:
+            kinds = _kinds(items)
+            if kinds <= _BULK and self._affords(items, kinds):
+                return items
+            if kinds == {_DICT} and (columns := self._columns(items)) is not None:
+                self._marked("rows", path, columns)
+                return columns
         self._count(len(items))
         return [self.plain(item, (*path, index)) for index, item in enumerate(items)]
 
-    def _takes(self, items: list[Any]) -> bool:
-        """Whether the JSON encoder takes all items as they are: leaves, or rows of leaves; counts them if so."""
-        kinds = set(map(id, map(type, items)))
-        values, chars = items, 0
-        if kinds == {_DICT}:
-            keys = set(chain.from_iterable(items))
-            if len(keys) > _MAX_KEYS or not _are_plain(keys):
-                return False
-            values = [*chain.from_iterable(map(dict.values, items))]
-            kinds = set(map(id, map(type, values)))
-            chars = len(values) * max(map(len, keys), default=0)  # or fewer
-        if not kinds <= _BULK:
-            return False
-        if _STR in kinds:
-            chars += sum([len(value) for value in values if type(value) is str])
-        if chars > self._chars_left:  # which a closer look may find to be fewer
-            return False
-        self._count(len(items) + (len(values) if values is not items else 0), chars)
+    def _columns(self, rows: list[dict[Any, Any]]) -> list[Any] | None:
+        """The common keys of rows, and the values of each in turn, if the JSON encoder takes them as they are."""
+        keys = [*rows[0]]
+        if not keys or not _are_plain(keys) or not all(map(keys.__eq__, map(list, rows))):
+            return None
+        columns = [*zip(*map(dict.values, rows), strict=True)]
+        if all((kinds := _kinds(column)) <= _BULK and self._affords(column, kinds) for column in columns):
+            return [keys, *columns]
+        return None
+
+    def _affords(self, values: Sequence[Any], kinds: set[int]) -> bool:
+        texts = (
+            values if kinds == {_STR} else [value for value in values if type(value) is str] if _STR in kinds else ()
+        )
+        self._count(len(values), sum(map(len, texts)))
         return True
 
     def _dict(self, value: dict[Any, Any], path: _Path) -> Any:
@@ -241,6 +269,13 @@ class _Walk:
 
 def _are_plain(keys: Iterable[Any]) -> bool:
     return all(type(key) is str and (key.isascii() or _HALVES.search(key) is None) for key in keys)
+
+
+def _kinds(values: Sequence[Any]) -> set[int]:
+    first = type(values[0])
+    if all(map(is_, map(type, values), repeat(first))):
+        return {id(first)}
+    return set(map(id, map(type, values)))
 
 
 def _name_of(kind: type) -> str:

@@ -4,52 +4,45 @@ It never sees a submission, and nothing of what it forks is its own: children an
 service. What is said over its socket stands in `protocol`; the end of that socket is its end.
 """
 
+import _socket
 import array
 import atexit
-import ctypes
-import gc
 import importlib
 import json
 import linecache
 import os
 import random
-import socket
 import sys
 import threading
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from . import child, lockdown, stdlib
+from . import child, lockdown, memory, stdlib
 from .forking import fork_sibling
 from .protocol import CHANNEL, FORKED, ORDER, READY, WARM_CHILD, ZYGOTE, Config
 
 __all__ = ["PRELOADED", "main"]
 
-# What submissions import, and every extension module that an honest one may want: children can load no file.
+# What submissions import, and extension modules that the rest of the library wants: a child can load no file.
 PRELOADED = (
-    "abc", "array", "ast", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc", "contextlib",
-    "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib",
-    "heapq", "inspect", "io", "itertools", "json", "logging", "math", "mmap", "numbers", "operator", "pickle",
-    "pprint", "queue", "random", "re", "resource", "secrets", "select", "signal", "socket", "statistics", "string",
-    "struct", "subprocess", "textwrap", "threading", "time", "traceback", "types", "typing", "unicodedata", "uuid",
-    "warnings", "weakref", "zlib", "zoneinfo",
+    "abc", "array", "ast", "base64", "bisect", "cmath", "collections", "collections.abc", "contextlib", "contextvars",
+    "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "heapq", "inspect", "io",
+    "itertools", "json", "logging", "math", "mmap", "numbers", "operator", "pickle", "random", "re", "resource",
+    "signal", "statistics", "string", "struct", "textwrap", "threading", "time", "traceback", "types", "typing",
+    "unicodedata", "warnings", "weakref", "zlib",
+    "_blake2", "_csv", "_md5", "_posixsubprocess", "_sha1", "_sha3", "_socket", "fcntl", "select",
+    *(("_sha2",) if sys.version_info >= (3, 12) else ("_sha256", "_sha512")),
 )  # fmt: skip
 
 _MAX_MESSAGE_BYTES = 1 << 16
 _STARTUP_FAILED = 70
 _NICENESS = 10  # the service and its zygotes go first
 _THREAD_STACK_BYTES = 4 << 20
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
-_LARGE_BYTES = 128 << 10
-_REHEARSALS = 64  # enough for the interpreter to have specialised its bytecode: what writes to it later costs a page
-
-
-_libc = ctypes.CDLL(None)
 
 
 @dataclass
 class _Zygote:
-    control: socket.socket
+    control: _socket.socket
     config: Config
     abi: int
     mapped_bytes: int
@@ -71,7 +64,7 @@ class _Zygote:
     def _fork_child(self, number: int, layers: int, *, warm: bool) -> None:
         ends: list[int] = []  # ours and theirs of the channel, stdout's reading and writing end, stderr's
         try:
-            ends += _socketpair(socket.SOCK_STREAM)
+            ends += _socketpair(_socket.SOCK_STREAM)
             ends += os.pipe()
             ends += os.pipe()
             prepared = self._lockdown(layers)
@@ -105,7 +98,7 @@ class _Zygote:
     def _fork_zygote(self, number: int, layers: int) -> None:
         ends: list[int] = []
         try:
-            ends += _socketpair(socket.SOCK_SEQPACKET)
+            ends += _socketpair(_socket.SOCK_SEQPACKET)
             self._lockdown(layers)
             pid = fork_sibling()
         except OSError as error:
@@ -122,7 +115,7 @@ class _Zygote:
     def _answer(self, number: int, pid: int, descriptors: list[int]) -> None:
         rights = array.array("i", descriptors)
         try:
-            self.control.sendmsg([FORKED.pack(number, pid)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            self.control.sendmsg([FORKED.pack(number, pid)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         except OSError:  # the service is gone
             os._exit(0)
 
@@ -139,13 +132,13 @@ class _Zygote:
 
 
 def _socketpair(kind: int) -> tuple[int, int]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
     return ours.detach(), theirs.detach()
 
 
 def main() -> NoReturn:
     """Prepares this interpreter, says so, and serves the supervisor at the other end of `CHANNEL`."""
-    control = socket.socket(fileno=CHANNEL)
+    control = _socket.socket(fileno=CHANNEL)
     config = Config(**json.loads(control.recv(_MAX_MESSAGE_BYTES)))
     _prepare_process()
     session = _warm_up(config)
@@ -163,8 +156,7 @@ def _prepare_process() -> None:
         score.write("1000")  # inherited: where memory runs out, a submission goes, not the service
     lockdown.set_dumpable(False)
     threading.stack_size(_THREAD_STACK_BYTES)
-    _libc.mallopt(_M_ARENA_MAX, 1)  # an arena for each thread would take 64 MiB of its address space
-    _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)  # fixed: a large block of zeros is never one of used pages
+    memory.configure_malloc()
 
 
 def _warm_up(config: Config) -> child.Session:
@@ -179,12 +171,9 @@ def _warm_up(config: Config) -> child.Session:
             encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
     session = child.Session(config.max_result_chars, config.max_answer_bytes)
-    for _ in range(_REHEARSALS):
-        session.rehearse()
+    session.rehearse_at_length()
     atexit._clear()  # noqa: SLF001 - of the modules', not of any submission
     random.seed(0)  # the same draws in every run: a grade is repeatable
     linecache.clearcache()
-    gc.collect()
-    gc.freeze()
-    _libc.malloc_trim(0)  # no fork shall copy the entries of pages that hold nothing
+    memory.compact()
     return session

@@ -1,7 +1,6 @@
 """The whole catalogue of abuse on the bare sandbox, with this kernel's Landlock and with the oldest."""
 
 import os
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -55,10 +54,6 @@ async def test_where_root_runs_the_service_its_children_are_somebody_else(sandbo
     assert sandbox.config.uid not in (0, os.getuid())
 
 
-@pytest.mark.xfail(
-    sys.version_info < (3, 12),
-    reason="BUG: CPython 3.11 unwinds with a SystemError, which the sandbox takes for the submission's own error",
-)
 async def test_recursion_to_the_end_of_memory_is_memory_limit() -> None:
     """With time enough to come to an end of its own."""
     sandbox = Sandbox(SandboxConfig(wall_time_s=20, cpu_time_s=20, memory_bytes=64 << 20))

@@ -133,9 +133,11 @@ def test_sigterm_cuts_off_what_takes_longer_than_the_drain() -> None:
 
 
 def test_a_killed_service_leaves_no_process_behind() -> None:
-    with running_service() as service:
-        httpx.post(f"{service.url}/execute", json={"expression": "1"}).raise_for_status()
+    """Neither zygotes nor what waits, nor code that would go on for ever."""
+    forever = b'{"expression": "while True: pass", "timeout_s": 30}'
+    with running_service() as service, begin_request(service, forever):
         started = descendants_of(service.pid)
+        assert len(started) >= 3
         service.process.kill()
         service.process.wait(timeout=10)
         deadline = time.monotonic() + 5

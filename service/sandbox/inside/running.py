@@ -6,6 +6,7 @@ import errno
 import linecache
 import math
 import mmap
+import resource
 import statistics
 import sys
 import threading
@@ -143,6 +144,8 @@ def _is_lack_of_memory(error: BaseException) -> bool:
         return error.errno in _NO_MEMORY_ERRNO
     if isinstance(error, RuntimeError) and error.args == ("can't start new thread",):
         return not _has_room_for(threading.stack_size())
+    if isinstance(error, SystemError):  # what CPython 3.11 makes of a recursion that ends with the memory
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > resource.getrlimit(resource.RLIMIT_AS)[0] // 2
     return isinstance(error, MemoryError)
 
 

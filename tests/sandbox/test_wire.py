@@ -13,7 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.sandbox.inside.wire import MAX_DEPTH, Opaque, TooLargeError, encode
+from service.sandbox.inside import wire
+from service.sandbox.inside.wire import MAX_DEPTH, MAX_VALUES, Opaque, TooLargeError, encode
+from service.sandbox.process import _judged
 from service.sandbox.reading import WireError, decode
 from tests.fuzz.target import same
 
@@ -439,6 +441,12 @@ def test_no_bytes_raise_anything_but_a_wire_error(data: bytes) -> None:
         except WireError:
             continue
         assert json.loads(payload) is not ...
+
+
+@pytest.mark.parametrize("line", ["true", "0", "-1", "1000000", "1.0", '"1"', "null", "[1]"])
+def test_a_line_is_a_number_of_a_line(line: str) -> None:
+    assert _judged(f'[{{"status":"error","error":"x","line":{line}}},[]]'.encode()).line is None
+    assert _judged(b'[{"status":"error","error":"x","line":999999},[]]').line == 999_999
 
 
 def test_a_text_met_often_is_too_large_before_it_is_written() -> None:

@@ -249,6 +249,17 @@ def test_nesting_beyond_the_limit_becomes_a_mark() -> None:
     assert back == Opaque("nested too deeply")
 
 
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 2, MAX_DEPTH - 1, MAX_DEPTH])
+def test_rows_are_nested_as_deep_as_any_other_dict(depth: int) -> None:
+    value: Any = [{"a": 1}]
+    for _ in range(depth - 1):
+        value = [value]
+    back = round_trip(value)
+    for _ in range(depth):
+        (back,) = back
+    assert back == ({"a": 1} if depth < MAX_DEPTH else Opaque("nested too deeply"))
+
+
 def test_a_value_that_doubles_at_every_level_is_too_large_and_soon() -> None:
     doubled: Any = [0]
     for _ in range(60):
@@ -472,3 +483,181 @@ def test_too_many_values_are_too_large() -> None:
     for value in values:
         with pytest.raises(TooLargeError):
             encode(value, max_bytes=LIMIT)
+
+
+# Rows, which are taken in bulk
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Dict(dict[Any, Any]):
+    pass
+
+
+class HostileText(str):
+    __slots__ = ()
+    armed = False
+
+    def __hash__(self) -> int:
+        assert not HostileText.armed
+        return str.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        assert not HostileText.armed
+        return str.__eq__(self, other)
+
+    def __len__(self) -> int:
+        raise AssertionError
+
+
+class HostileKey:
+    __slots__ = ()
+    armed = False
+
+    def __hash__(self) -> int:
+        assert not HostileKey.armed
+        return hash("reading")
+
+    def __eq__(self, other: object) -> bool:
+        assert not HostileKey.armed
+        return self is other
+
+
+def rows(count: int = 20, **more: Any) -> list[Any]:
+    return [{"ts": index, "reading": index / 7, "tag": "core", **more} for index in range(count)]
+
+
+ODD_ROWS: dict[str, Any] = {
+    "nothing odd": {"ts": 1},
+    "no row": {},
+    "a leaf": 7,
+    "a text": "row",
+    "a list": [1],
+    "a tuple": (1,),
+    "a dict subclass": Dict(ts=1),
+    "an ordered dict": OrderedDict(ts=1),
+    "a reading of a bool": {"reading": True},
+    "a reading of a bool's subclass": {"reading": Colour.RED},
+    "a reading of a text's subclass": {"reading": Text("7.2")},
+    "a reading of a float's subclass": {"reading": LyingFloat(7.2)},
+    "a reading of a hostile type": {"reading": FloatLikeFloat(7.2)},
+    "a reading of another hostile type": {"reading": Hashless()},
+    "a reading that is a decimal": {"reading": Decimal(1)},
+    "a reading that is null": {"reading": None},
+    "a reading that is NaN": {"reading": math.inf},
+    "a large integer": {"reading": 2**1024 - 1},
+    "an integer that is too large": {"reading": 2**1024},
+    "a negative integer that is too large": {"reading": -(10**309)},
+    "an integer of more digits than Python writes": {"reading": 10**5000},
+    "a text of digits": {"tag": "1" * 400},
+    "a text with commas": {"tag": ",[{" * 40},
+    "a text of a surrogate": {"tag": "\ud800"},
+    "a text of halves": {"tag": "\ud83d\ude00"},
+    "a text of NUL": {"tag": "\x00"},
+    "a list within": {"reading": [1]},
+    "a tuple within": {"reading": (1, {"a": (2,)})},
+    "an empty list within": {"reading": []},
+    "an empty dict within": {"reading": {}},
+    "a key that is not ASCII": {"Ωé\U0001f600": 1},
+    "a key of a surrogate": {"\ud800": 1},
+    "a key of halves": {"\ud83d\ude00": 1},
+    "an empty key": {"": 1},
+    "a key with quotes": {'"\\\n': 1},
+    "a long key": {"k" * 1000: 1},
+    "two hundred keys": dict.fromkeys(map(str, range(200)), 1),
+    "a key that is a number": {1: 1},
+    "a key that is a bool": {True: 1, "ts": 2},
+    "a key that is null": {None: 1},
+    "a key that is a tuple": {(1, "a"): 1},
+    "a key that is a text's subclass": {Text("ts"): 1},
+    "a key that is a hostile text": {HostileText("ts"): 1},
+    "a key that is hostile": {HostileKey(): 1, "reading": 2},
+}
+
+
+@pytest.mark.parametrize("at", [0, 11, 19])
+@pytest.mark.parametrize("odd", ODD_ROWS.values(), ids=ODD_ROWS.keys())
+def test_one_odd_row_among_many_changes_only_how_they_are_taken(
+    odd: Any, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value: list[Any] = rows()
+    value[at] = odd
+    answer = {"clean": value, "buffer": deque([*value, odd], 240), "alone": [odd]}
+    monkeypatch.setattr(HostileText, "armed", True)
+    monkeypatch.setattr(HostileKey, "armed", True)
+    encoded = encode(answer, max_bytes=LIMIT)
+    assert encoded == wire._text(answer, LIMIT, MAX_VALUES, in_bulk=False)
+    back = decode(encoded)
+    monkeypatch.undo()
+    expected = round_trip([odd])[0]
+    clean = [*rows()[:at], expected, *rows()[at + 1 :]]
+    assert same(back, {"clean": clean, "buffer": deque([*clean, expected], 240), "alone": [expected]})
+
+
+leaves = st.none() | st.booleans() | st.integers(-(2**1030), 2**1030) | st.floats() | st.text() | st.just(Text("a"))
+names = (
+    st.sampled_from(["ts", "reading", "tag", "Ω", "\ud800", "\ud83d\ude00"]) | st.text(max_size=3) | st.integers(0, 3)
+)
+bulks = st.lists(st.dictionaries(names, leaves, max_size=4) | leaves, max_size=6) | st.lists(
+    st.dictionaries(st.sampled_from(["ts", "reading", "tag"]), leaves, max_size=3), max_size=6
+)
+
+
+@given(bulks, bulks, st.sampled_from([40, 60, 100, 200, LIMIT]), st.sampled_from([5, 10, 20, 40, MAX_VALUES]))
+@settings(max_examples=300)
+def test_rows_are_taken_in_bulk_with_the_outcome_of_one_by_one(
+    one: list[Any], other: list[Any], max_bytes: int, max_values: int
+) -> None:
+    for value in (one, [one, other], {"clean": one, "state": {"buffer": deque(other), "t": tuple(other)}}):
+        outcomes = []
+        for write in (encode, one_by_one):
+            try:
+                outcomes.append(write(value, max_bytes=max_bytes, max_values=max_values))
+            except TooLargeError:
+                outcomes.append(b"")
+        assert outcomes[0] == outcomes[1]
+
+
+def one_by_one(value: Any, *, max_bytes: int, max_values: int) -> bytes:
+    text = wire._text(value, max_bytes, max_values, in_bulk=False)
+    if len(text) > max_bytes or wire.values_at_most(text) > max_values:
+        raise TooLargeError
+    return text
+
+
+def test_honest_rows_are_taken_in_bulk() -> None:
+    walk = wire._Walk(MAX_VALUES, LIMIT, in_bulk=True)
+    clean = rows(60)
+    assert walk.plain(clean, ()) is not clean
+    assert [*map(id, walk.plain(clean, ()))] == [*map(id, clean)]
+
+
+def test_names_of_which_one_is_long_do_not_use_up_the_room_for_texts() -> None:
+    value = [[*({"a": 0} for _ in range(12_000)), {"k" * 80: 0}], "x" * 200_000]
+    assert round_trip(value) == value
+
+
+def test_rows_that_share_a_large_text_are_too_large_before_they_are_written() -> None:
+    text = "x" * (LIMIT // 40)
+    assert round_trip(rows(30, tag=text)) == rows(30, tag=text)
+    for value in (rows(50, tag=text), rows(50, **{text: 0}), rows(10_000, tag=text)):
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLargeError):
+                encode(value, max_bytes=LIMIT)
+            assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_long_name_on_the_path_of_many_marks_is_too_large_before_it_is_written() -> None:
+    value = {"x" * 10_000: [(1,)] * 10_000}
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLargeError):
+            encode(value, max_bytes=LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

@@ -183,7 +183,7 @@ def _judged(payload: bytes) -> Outcome:
         status,
         printable((error or "")[:_MAX_ERROR_CHARS]),
         answer,
-        line if isinstance(line, int) and 0 < line < _MAX_LINE else None,
+        line if type(line) is int and 0 < line < _MAX_LINE else None,
     )
 
 

@@ -8,28 +8,31 @@ from typing import Any
 
 from service.grading.cases import Case, classic_cases
 from service.grading.checks import Answer, CaseJudge
+from service.sandbox import reading
 from service.sandbox.inside import wire
 from service.sandbox.outcome import Outcome, Status, printable
-from service.sandbox.supervisor import _judged
+from service.sandbox.process import _judged
 
 __all__ = ["check", "same"]
 
 _MAX_CPU_S = 1.0  # of all readings of one payload, up to an answer's limit of bytes, instrumented or not
+_MAX_DEPTH = 201  # of a text; hence less one of a value
 _REFUSED = object()
 _CASES = classic_cases()
 
 
 def check(payload: bytes) -> Any:
-    """Reads bytes as the trusted side does, with every consumer; gives the value, or `wire.WireError` for none.
+    """Reads bytes as the trusted side does, with every consumer; gives the value, or `reading.WireError` for none.
 
     Raises:
         AssertionError: something does not hold; any other exception is a finding too.
     """
     started = time.thread_time()
     value, outcome = _decoded(payload), _outcome(payload)
+    _check_parsers(payload)
     if value is _REFUSED:
         assert outcome is None
-        return wire.WireError
+        return reading.WireError
     _check_value(value)
     if outcome is not None:
         _check_outcome(outcome)
@@ -53,40 +56,69 @@ def same(left: Any, right: Any) -> bool:
 
 def _decoded(payload: bytes) -> Any:
     try:
-        return wire.decode(payload)
-    except wire.WireError:
+        return reading.decode(payload)
+    except reading.WireError:
         return _REFUSED
 
 
 def _outcome(payload: bytes) -> Outcome | None:
     try:
         return _judged(payload)
-    except wire.WireError:
+    except reading.WireError:
         return None
+
+
+def _check_parsers(payload: bytes) -> None:
+    """The fast parser takes what the standard library's does, and makes the same of it, but for depth."""
+    try:
+        slowly = json.loads(payload.decode("ascii"), parse_int=reading._short_int, parse_constant=float)
+    except (ValueError, RecursionError):
+        slowly = _REFUSED
+    try:
+        parsed = reading._parsed(payload)
+    except ValueError:
+        assert slowly is _REFUSED or _depth(slowly) > _MAX_DEPTH
+    else:
+        assert same(parsed, slowly)
 
 
 def _check_value(value: Any) -> None:
     """Exact types, within the limits, and what is no deeper than `wire.encode` writes comes back the same."""
     if _depth_of_plain(value) <= wire.MAX_DEPTH:
-        assert same(wire.decode(wire.encode(value, max_bytes=1 << 30)), value)
+        text = wire.encode(value, max_bytes=1 << 30)
+        assert same(reading.decode(text), value)
+        assert same(reading.decode(wire._text(value, 1 << 30, wire.MAX_VALUES, in_bulk=False)), value)
+
+
+def _depth(parsed: Any) -> int:
+    deepest = 0
+    left = [(parsed, 1)]
+    while left:
+        item, depth = left.pop()
+        if type(item) in (dict, list):
+            deepest = max(deepest, depth)
+            left += [(inner, depth + 1) for inner in (item.values() if type(item) is dict else item)]
+    return deepest
 
 
 def _depth_of_plain(value: Any) -> int:
-    """How many containers lie in each other; it is no recursion, for it may be hundreds."""
+    """How many containers lie in each other as text; it is no recursion, for it may be hundreds."""
     deepest, count, odd_keys = 0, 0, 0
     left = [(value, 1)]
     while left:
         item, depth = left.pop()
         if type(item) is dict:
             deepest = max(deepest, depth)
-            odd_keys += 0 if all(type(key) is str for key in item) else len(item)
-            left += [(inner, depth + 1) for pair in item.items() for inner in pair]
+            odd = not wire._are_plain(item)
+            odd_keys += len(item) if odd else 0
+            left += [(inner, depth + (2 if odd else 1)) for pair in item.items() for inner in pair]
         elif type(item) in (list, tuple, deque):
             deepest = max(deepest, depth)
             left += [(inner, depth + 1) for inner in item]
         else:
             _check_leaf(item)
         count += 1
+    assert deepest <= _MAX_DEPTH
     assert count <= 2 * wire.MAX_VALUES + 1  # of plain dicts, the keys are counted here and not there
     assert odd_keys <= wire.MAX_ODD_KEYS
     return deepest

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from service.sandbox.inside.wire import WireError
+from service.sandbox.reading import WireError
 from tests.fuzz.mutations import mutated
 from tests.fuzz.target import check
 

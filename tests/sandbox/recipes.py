@@ -56,7 +56,17 @@ def _hostile(base: type, meta: type, **more: Any) -> Any:
     return meta("Hostile", (base,), body | more)
 
 
-_BY_IDENTITY = {"__eq__": lambda self, other: self is other, "__hash__": object.__hash__}  # what may be a key
+def _hash_by_identity(key: Any) -> int:
+    called.append("__hash__ of a key")
+    return object.__hash__(key)
+
+
+def _is(key: Any, other: Any) -> bool:
+    called.append("__eq__ of a key")
+    return key is other
+
+
+_BY_IDENTITY = {"__eq__": _is, "__hash__": _hash_by_identity}  # what may be a key
 _TRAPPED = {"__eq__": _trap("__eq__"), "__hash__": _trap("__hash__")}
 _HOSTILE: dict[tuple[str, type], Any] = {
     **{("", base): base for base in _BASES},
@@ -123,6 +133,10 @@ class Leaf:
         return Opaque("bytes") if type(self.value) is bytes else self.value
 
 
+def _is_plain(key: Recipe) -> bool:
+    return isinstance(key, Leaf) and type(key.value) is str and not key.hostile and key.image(0) == key.value
+
+
 @dataclass(frozen=True)
 class Odd:
     """What is no plain data, by the name of its type."""
@@ -180,7 +194,8 @@ class Pairs:
     def image(self, depth: int) -> Any:
         if depth >= MAX_DEPTH:
             return Opaque("nested too deeply")
-        return {key.image(depth + 1): item.image(depth + 1) for key, item in self.pairs}
+        inner = depth + (1 if all(_is_plain(key) for key, _ in self.pairs) else 2)  # pairs are lists, as text
+        return {key.image(inner): item.image(inner) for key, item in self.pairs}
 
 
 @dataclass(frozen=True)
@@ -193,7 +208,7 @@ class Hashed:
         return _HASHED[self.base]()
 
     def image(self, depth: int) -> Any:
-        return Opaque(self.base.__name__)
+        return Opaque("Hashed")
 
 
 @dataclass(frozen=True)

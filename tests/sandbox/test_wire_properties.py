@@ -1,17 +1,21 @@
 """The codec on anything: what plain data and hostile objects come back as, and what reading any bytes may cost."""
 
+import json
 import math
 import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.sandbox.inside.wire import MAX_VALUES, TooLargeError, WireError, decode, encode
+from service.sandbox.inside import wire
+from service.sandbox.inside.wire import MAX_VALUES, TooLargeError, encode
+from service.sandbox.reading import WireError, decode
 from tests.fuzz.target import check, same
 from tests.sandbox.recipes import Nested, Recipe, called, recipes
 
@@ -42,12 +46,13 @@ def bounded() -> Iterator[None]:
 @example(Nested(100_000))
 @settings(unhurried, max_examples=150)
 def test_anything_comes_back_as_plain_data_with_marks_and_no_method_is_called(recipe: Recipe) -> None:
-    called.clear()
     value = recipe.made()
+    called.clear()
     encoded = encode(value, max_bytes=LIMIT)
     assert called == []
     back = decode(encoded)
     assert same(back, recipe.image(0))
+    assert encoded == wire._text(value, LIMIT, MAX_VALUES, in_bulk=False)
 
 
 @given(recipes, st.sampled_from([1000, 1_000_000]), st.booleans())
@@ -86,13 +91,14 @@ def edited(payload: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
 @settings(unhurried, max_examples=100)
 def test_what_was_tampered_with_is_read_or_refused(recipe: Recipe, edits: list[tuple[str, float, bytes]]) -> None:
     value = recipe.made()
-    answer = encode({"status": "ok", "returned": value, "given_state": value}, max_bytes=LIMIT)
-    check(edited(answer, edits))
+    payload = encode({"status": "ok", "returned": value, "given_state": value}, max_bytes=LIMIT)
+    check(edited(payload, edits))
 
 
 tokens = st.sampled_from([
-    "{", "}", "[", "]", ",", ":", '"', '"$":', '"v":[', '"tuple"', '"deque"', '"maxlen":', '"dict"', '"opaque"', "]}",
-    "null", "1", "-0", "1e999", "NaN", "-Infinity", "true", '"\\ud800"', " ", "\\", "\x00", '{"$":"tuple","v":[',
+    "{", "}", "[", "]", ",", ":", '"', "[[", "]]", ",[", '"a":', '"tuple"', '["tuple",[', '["deque",[', ",null]",
+    '["dict",[', '["opaque",[', "],[", "null", "0", "1", "-0", "01", "1e999", "NaN", "-NaN", "-Infinity", "true",
+    '"\\ud800"', '"\\udE00"', " ", "\\", "\x00", "\ufeff", "é",
 ])  # fmt: skip
 
 
@@ -104,31 +110,104 @@ def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
 
 
 MERSENNE = (1 << 61) - 1  # integers that differ by it have the same hash
+
+
+def answer(value: Any, marks: list[Any]) -> str:
+    return json.dumps([value, marks], separators=(",", ":"))
+
+
+def raw(text: str, times: int = 1) -> str:
+    return f"[[{','.join([text] * times)}],[]]"
+
+
+def each(kind: str, count: int, *further: Any) -> list[Any]:
+    return [[kind, [index], *further] for index in range(count)]
+
+
+def colliding(count: int, *filling: Any, marks: tuple[Any, ...] = ()) -> str:
+    """A dict whose keys are tuples that begin alike and have the same hash."""
+    pairs = [[[*filling, MERSENNE * index], 0] for index in range(count)]
+    places = [[index, 0, at] for index in range(count) for at in range(len(filling))] if marks else []
+    inner = [[marks[0], place, *marks[1:]] for place in places]
+    return answer(pairs, [*inner, *[["tuple", [index, 0]] for index in range(count)], ["dict", []]])
+
+
+def nested(inner: Any, steps: list[Any]) -> Any:
+    for step in reversed(steps):
+        inner = {step: inner} if isinstance(step, str) else [inner]
+    return inner
+
+
+NAMES = ["k" * 60] * 60
+EQUAL_HASHES = [[MERSENNE * index, 0] for index in range(33_000)]
 EXPENSIVE = {
-    "dicts": ",".join(['{"a":0}'] * (MAX_VALUES // 2 - 1)),
-    "deques": ",".join(['{"$":"deque","v":[],"maxlen":null}'] * (MAX_VALUES // 5 - 1)),
-    "tuples": ",".join(['{"$":"tuple","v":[0]}'] * (MAX_VALUES // 4 - 1)),
-    "marks": ",".join(['{"$":"opaque","type":"a"}'] * (MAX_VALUES // 3 - 1)),
-    "marks that differ": ",".join(f'{{"$":"opaque","type":"{index}"}}' for index in range(MAX_VALUES // 3 - 1)),
-    "keys": ",".join(f'{{"{index}":0}}' for index in range(MAX_VALUES // 2 - 1)),
-    "keys of one dict": "{" + ",".join(f'"{index}":0' for index in range(MAX_VALUES - 9)) + "}",
-    "whole numbers": ",".join(["9" * 299] * (LIMIT // 300 - 1)),
-    "the longest whole numbers": ",".join(["1" * 308] * (LIMIT // 309 - 1)),
-    "fractions": ",".join(["0." + "7" * 18] * (LIMIT // 21 - 1)),
-    "a long fraction": "0." + "7" * (LIMIT - 9),
-    "escapes": '"' + "\\ud83d\\ude00" * (LIMIT // 12 - 1) + '"',
+    "dicts": raw('{"a":0}', MAX_VALUES // 2 - 9),
+    "lists": raw("[[1],[2]]", MAX_VALUES // 5),
+    "deques": answer([[]] * 14_000, each("deque", 14_000, None)),
+    "tuples": answer([[0]] * 16_000, each("tuple", 16_000)),
+    "opaques": answer([None] * 16_000, each("opaque", 16_000, "a")),
+    "opaques that differ": answer([None] * 16_000, [["opaque", [index], str(index)] for index in range(16_000)]),
+    "marks on one thing": answer([[]], [["tuple", [0]]] * 24_000),
+    "marks on something long": answer([[0] * 50_000], [["tuple", [0]]] * 12_000),
+    "marks on nothing": answer([], [["tuple", [0]]] * 24_000),
+    "a path of 99,000 steps": answer([0], [["tuple", [0] * 99_000]]),
+    "deep paths": answer(nested([[]] * 450, [0] * 190), [["tuple", [*[0] * 190, index]] for index in range(450)]),
+    "deep paths of names": answer(nested([[]] * 250, NAMES), [["tuple", [*NAMES, index]] for index in range(250)]),
+    "a path of one long name": answer({"k" * (LIMIT // 2 - 30): []}, [["tuple", ["k" * (LIMIT // 2 - 30)]]]),
+    "keys": answer([{str(index): 0} for index in range(MAX_VALUES // 2 - 9)], []),
+    "keys of one dict": answer(dict.fromkeys(map(str, range(MAX_VALUES - 9)), 0), []),
+    "one key": "[{" + ",".join(['"a":0'] * (MAX_VALUES - 9)) + "},[]]",
+    "whole numbers": raw("9" * 299, LIMIT // 300 - 1),
+    "the longest whole numbers": raw("1" * 308, LIMIT // 309 - 1),
+    "whole numbers of 4300 digits": raw("1" * 4300, LIMIT // 4301 - 1),
+    "a whole number": raw("1" * (LIMIT - 9)),
+    "fractions": raw("0." + "7" * 18, LIMIT // 21 - 1),
+    "long fractions": raw("0." + "7" * 290, LIMIT // 293 - 1),
+    "a long fraction": raw("0." + "7" * (LIMIT - 9)),
+    "exponents": raw("1e" + "9" * 290, LIMIT // 293 - 1),
+    "a long exponent": raw("1e" + "7" * (LIMIT - 9)),
+    "escapes": raw('"' + "\\ud83d\\ude00" * (LIMIT // 12 - 2) + '"'),
+    "escapes and a surrogate": raw('"' + "\\ud83d\\ude00" * (LIMIT // 12 - 2) + '\\ud800"'),
+    "surrogates": raw('"' + "\\ud800" * (LIMIT // 6 - 2) + '"'),
+    "digits": raw('"' + ("9" * 299 + "x") * 3400 + '"'),
     "spaces": " " * (LIMIT - 9),
-    "colliding keys": '{"$":"dict","v":[' + ",".join(f"[{MERSENNE * index},0]" for index in range(1000)) + "]}",
+    "quotes": "[[" + '""' * (LIMIT // 2 - 9),
     "brackets": "[" * (MAX_VALUES - 1),
+    "brackets after a surrogate": '["\\ud800",' + "[" * (MAX_VALUES - 9),
+    "braces": '{"a":' * (MAX_VALUES - 1),
+    "colliding keys": answer(EQUAL_HASHES[:1000], [["dict", []]]),
+    "33,000 colliding keys": answer(EQUAL_HASHES, [["dict", []]]),
+    "colliding keys of many dicts": answer([EQUAL_HASHES[:100]] * 300, each("dict", 300)),
+    "colliding keys of 10 items": colliding(1000, *[0.5] * 9),
+    "colliding keys of 11 items": colliding(1000, *[0.5] * 10),
+    "colliding keys of 96 items": colliding(900, *[0.5] * 95),
+    "colliding keys of long numbers": colliding(1000, *[int("1" * 290)] * 3),
+    "colliding keys of long texts": colliding(1000, "a" * 900),
+    "colliding keys of opaques": colliding(1000, *[None] * 9, marks=("opaque", "")),
+    "colliding keys of more opaques": colliding(300, *[None] * 32, marks=("opaque", "")),
+    "colliding keys of tuples": colliding(1000, *[[0.5]] * 4, marks=("tuple",)),
 }
 
 
 @pytest.mark.parametrize("text", EXPENSIVE.values(), ids=EXPENSIVE.keys())
 def test_the_most_expensive_answers_are_read_or_refused_within_bounds(text: str) -> None:
-    payload = f"[{text}]".encode()
+    payload = text.encode()
     assert len(payload) <= LIMIT
+    started = time.thread_time()
+    with suppress(WireError):
+        decode(payload)
+    assert time.thread_time() - started < 0.5
     with bounded(), suppress(WireError):
         decode(payload)
+
+
+def test_names_that_are_met_again_and_again_keep_no_memory() -> None:
+    def name_many(generation: int) -> int:
+        decode(answer([{f"{generation}-{index:050}": 0} for index in range(14_000)], []).encode())
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * 4096
+
+    before = max(map(name_many, range(3)))
+    assert max(map(name_many, range(3, 20))) - before < 4 << 20
 
 
 # From answers to verdicts
@@ -165,5 +244,5 @@ def test_no_answer_breaks_a_check_nor_holds_every_row(result: dict[str, Any], gi
 def test_no_hostile_part_of_an_answer_does_either(recipe: Recipe, result: dict[str, Any]) -> None:
     value = recipe.made()
     for key in [*result, "state"]:
-        answer = {"status": "ok", "returned": {**result, key: value}, "handed_back": True}
-        check(encode(answer, max_bytes=LIMIT))
+        told = {"status": "ok", "returned": {**result, key: value}, "handed_back": True}
+        check(encode(told, max_bytes=LIMIT))

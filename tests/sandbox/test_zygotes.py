@@ -86,7 +86,7 @@ async def test_one_that_says_what_nobody_asked_is_ended_and_replaced() -> None:
 async def has_only_what_waits(service: int, client: httpx.AsyncClient) -> bool:
     """Whether all processes of a service are two zygotes and what they forked ahead."""
     capacity = (await client.get("/health")).json()["capacity"]
-    return capacity["processes"] == 0 and len(children_of(service)) == 2 + capacity["waiting"]
+    return bool(capacity["processes"] == 0 and len(children_of(service)) == 2 + capacity["waiting"])
 
 
 @pytest.mark.timeout(90)

@@ -79,7 +79,8 @@ def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes
     """Writes a value as text, reading subclasses of the builtin types by their base's own methods.
 
     Args:
-        value: anything; what is not plain data becomes an `Opaque` mark, as do cycles and nesting beyond 64.
+        value: anything; what is not plain data becomes an `Opaque` mark, as do cycles and what the text holds more than
+            64 deep.
         max_bytes: limit on the encoded size.
         max_values: limit on the number of values, and on what a reader must take for one: commas within texts.
 
@@ -88,8 +89,12 @@ def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes
     """
     if (short := _short_text(value)) is not None and len(short) <= max_bytes:
         return short
-    encoded = _text(value, max_bytes, max_values, in_bulk=True)
-    if has_long_number(encoded):  # among values taken in bulk, perhaps
+    try:
+        encoded = _text(value, max_bytes, max_values, in_bulk=True)
+        looks_large = has_long_number(encoded)  # among values taken in bulk, perhaps
+    except ValueError:  # an integer of more digits than Python writes, or texts that were counted too generously
+        looks_large = True
+    if looks_large:
         encoded = _text(value, max_bytes, max_values, in_bulk=False)
     if len(encoded) > max_bytes:
         raise TooLargeError(f"{len(encoded)} bytes encoded, {max_bytes} allowed")
@@ -132,12 +137,7 @@ def _short_text(value: Any) -> bytes | None:
 
 def _text(value: Any, max_bytes: int, max_values: int, *, in_bulk: bool) -> bytes:
     walk = _Walk(max_values, max_bytes, in_bulk=in_bulk)
-    try:
-        return _dumps([walk.plain(value, ()), walk.marks]).encode("ascii")
-    except ValueError as error:
-        if in_bulk and not isinstance(error, TooLargeError):  # an integer of more digits than Python writes
-            return _text(value, max_bytes, max_values, in_bulk=False)
-        raise
+    return _dumps([walk.plain(value, ()), walk.marks]).encode("ascii")
 
 
 class _Walk:
@@ -183,7 +183,7 @@ class _Walk:
             kinds = _kinds(items)
             if kinds <= _BULK and self._affords(items, kinds):
                 return items
-            if kinds == {_DICT} and (columns := self._columns(items)) is not None:
+            if kinds == {_DICT} and len(path) + 1 < MAX_DEPTH and (columns := self._columns(items)) is not None:
                 self._marked("rows", path, columns)
                 return columns
         self._count(len(items))
@@ -192,7 +192,7 @@ class _Walk:
     def _columns(self, rows: list[dict[Any, Any]]) -> list[Any] | None:
         """The common keys of rows, and the values of each in turn, if the JSON encoder takes them as they are."""
         keys = [*rows[0]]
-        if not keys or not _are_plain(keys) or not all(map(keys.__eq__, map(list, rows))):
+        if not keys or not _are_plain(keys) or not _are_keys_of_all(keys, rows):
             return None
         columns = [*zip(*map(dict.values, rows), strict=True)]
         if all((kinds := _kinds(column)) <= _BULK and self._affords(column, kinds) for column in columns):
@@ -256,7 +256,7 @@ class _Walk:
         self._marked("opaque", path, None, type_name[:200])
 
     def _marked(self, kind: str, path: _Path, substitute: Any, *further: Any) -> Any:
-        self._count(3 + len(path))
+        self._count(3 + len(path), sum([len(step) for step in path if type(step) is str]))
         self.marks.append([kind, path, *further])
         return substitute
 
@@ -269,6 +269,15 @@ class _Walk:
 
 def _are_plain(keys: Iterable[Any]) -> bool:
     return all(type(key) is str and (key.isascii() or _HALVES.search(key) is None) for key in keys)
+
+
+def _are_keys_of_all(keys: list[str], rows: list[dict[Any, Any]]) -> bool:
+    """Whether all rows have these keys, in this order: found without hashing or comparing one, which may run code."""
+    try:
+        names = map("\0".join, rows)
+        return all(map("\0".join(keys).__eq__, names)) and all(map(len(keys).__eq__, map(len, rows)))
+    except TypeError:
+        return False
 
 
 def _kinds(values: Sequence[Any]) -> set[int]:

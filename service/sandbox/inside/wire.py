@@ -151,23 +151,26 @@ class _Walk:
             self._open.discard(id(value))
 
     def _items(self, items: list[Any], path: _Path) -> list[Any]:
+        self._count(len(items))
         if self._in_bulk and self._takes(items, path):
             return items
-        self._count(len(items))
         return [self.plain(item, (*path, index)) for index, item in enumerate(items)]
 
     def _takes(self, items: list[Any], path: _Path) -> bool:
         """Whether the JSON encoder takes all items as they are: leaves, or rows of leaves; counts them if so."""
-        values, chars = items, 0
+        values, count, chars = items, 0, 0
         if items and type(items[0]) is dict:
             if len(path) + 1 >= MAX_DEPTH or not _are_all(dict, items):
                 return False
+            count = sum(map(len, items))
+            if count > self._values_left:
+                raise TooLargeError("too many values")
             keys = [*chain.from_iterable(items)]
             names = set(keys) if _are_all(str, keys) else None  # to hash another key may run code of its own
             if names is None or len(names) > _MAX_KEYS or not _are_plain(names):
                 return False
             values = [*chain.from_iterable(map(dict.values, items))]
-            chars = len(values) * max(map(len, names), default=0)  # or fewer
+            chars = count * max(map(len, names), default=0)  # or fewer
         for value in values:
             kind = type(value)
             if kind is str:
@@ -176,7 +179,7 @@ class _Walk:
                 return False
         if chars > self._chars_left:  # which a closer look may find to be fewer
             return False
-        self._count(len(items) + (len(values) if values is not items else 0), chars)
+        self._count(count, chars)
         return True
 
     def _dict(self, value: dict[Any, Any], path: _Path) -> Any:

@@ -859,11 +859,20 @@ def _tampering(phrase: str, how: str) -> tuple[Line, Line]:
     )
 
 
-_FORGED_OK = '{"status":"ok","result":"42","truncated":false}'
-_FORGED_RETURN = '{"status":"ok","returned":{"clean":[],"state":{}},"given_state":null}'
-_DOUBLE_KEYS = '{"status":"ok","returned":{"clean":[],"clean":[]},"given_state":null}'
+_FORGED_OK = '[{"status":"ok","result":"42","truncated":false},[]]'
+_FORGED_RETURN = '[{"status":"ok","returned":{"clean":[],"state":{}},"given_state":null},[]]'
+_DOUBLE_KEYS = '[{"status":"ok","returned":{"clean":7,"clean":[]},"given_state":null},[]]'
+_FORGED_MARK = '[{{"status":"ok","returned":{{"clean":[[]]}},"given_state":null}},[{}]]'
+_FORGED_MARKS = {
+    "on nothing": '["tuple",["returned","clean",1]]',
+    "twice": '["tuple",["returned","clean",0]],["tuple",["returned","clean",0]]',
+    "within a tuple": '["tuple",["returned","clean"]],["tuple",["returned","clean",0]]',
+    "of no kind": '["set",["returned","clean"]]',
+    "of a maxlen that is too small": '["deque",["returned","clean"],0]',
+    "of a key that has no hash": '["dict",["returned","clean"]]',
+}
 # A whole frame, but for its nonce.
-_JUNK = 'junk = b\'\\0\\0\\0\\x33\' + b\'0\' * 16 + b\'{"status":"ok","result":"forged"}\'\n'
+_JUNK = 'junk = b\'\\0\\0\\0\\x36\' + b\'0\' * 16 + b\'[{"status":"ok","result":"forged"},[]]\'\n'
 _LATE = f"{_JUNK}import os, threading, time\ndef late():\n    time.sleep(0.1)\n    os.write(3, junk)\n"
 
 # What only the grader knows: in hexadecimal, so that the submission does not find itself.
@@ -1242,8 +1251,8 @@ _ANSWERS = (
     _answered(
         "__class__ spoofs: by a metaclass",
         _READING.format("Spoof()"),
-        _BY_CALLS,
-        "the answer could not be read",
+        _BY_CLEAN,
+        "reading a Spoof",
         first="""
         class Meta(type):
             __instancecheck__ = __subclasscheck__ = __eq__ = lambda *a: True
@@ -1295,7 +1304,11 @@ _ANSWERS = (
         "nested = {}\nfor _ in range(100_000): nested = {'state': nested}\nreturn nested",
         "clean is None",
     ),
-    _called("duplicate keys", f"forge({_DOUBLE_KEYS!r})", "no answer", first=_FORGE),
+    _called("duplicate keys", f"forge({_DOUBLE_KEYS!r})", "clean has 0 rows", first=_FORGE),
+    *(
+        _called(f"forged marks: {name}", f"forge({_FORGED_MARK.format(mark)!r})", "no answer", first=_FORGE)
+        for name, mark in _FORGED_MARKS.items()
+    ),
     _called("non-string keys", "return {b'clean': [], 1: 2, None: 3, (1, 2): 4, 1.5: 5, True: 6}", "clean is None"),
     _called("non-string keys: with methods of their own", "return {Lies(): 1, 'clean': []}", first=_LIES),
     _submitted("non-string keys: where they do no harm", "edge/telemetry_odd_keys"),

@@ -657,6 +657,19 @@ def test_rows_that_share_a_large_text_are_too_large_before_they_are_written() ->
             tracemalloc.stop()
 
 
+def test_rows_that_are_too_many_are_too_large_before_they_are_looked_at() -> None:
+    for value in (rows(1) * 1_000_000, [0.5] * 1_000_000, [rows(1)[0]] * 90_000, [dict.fromkeys("abcdefgh")] * 20_000):
+        tracemalloc.start()
+        started = time.thread_time()
+        try:
+            with pytest.raises(TooLargeError):
+                encode(value, max_bytes=LIMIT)
+            assert tracemalloc.get_traced_memory()[1] < 48 << 20
+        finally:
+            tracemalloc.stop()
+        assert time.thread_time() - started < 1
+
+
 def test_a_long_name_on_the_path_of_many_marks_is_too_large_before_it_is_written() -> None:
     value = {"x" * 10_000: [(1,)] * 10_000}
     tracemalloc.start()

@@ -179,6 +179,7 @@ class _Walk:
             self._open.discard(id(value))
 
     def _items(self, items: list[Any], path: _Path) -> list[Any]:
+        self._count(len(items))
         if self._in_bulk and len(items) >= _BULK_ITEMS:
             kinds = _kinds(items)
             if kinds <= _BULK and self._affords(items, kinds):
@@ -186,7 +187,6 @@ class _Walk:
             if kinds == {_DICT} and len(path) + 1 < MAX_DEPTH and (columns := self._columns(items)) is not None:
                 self._marked("rows", path, columns)
                 return columns
-        self._count(len(items))
         return [self.plain(item, (*path, index)) for index, item in enumerate(items)]
 
     def _columns(self, rows: list[dict[Any, Any]]) -> list[Any] | None:
@@ -194,6 +194,7 @@ class _Walk:
         keys = [*rows[0]]
         if not keys or not _are_plain(keys) or not _are_keys_of_all(keys, rows):
             return None
+        self._count(len(rows) * len(keys))
         columns = [*zip(*map(dict.values, rows), strict=True)]
         if all((kinds := _kinds(column)) <= _BULK and self._affords(column, kinds) for column in columns):
             return [keys, *columns]
@@ -203,7 +204,7 @@ class _Walk:
         texts = (
             values if kinds == {_STR} else [value for value in values if type(value) is str] if _STR in kinds else ()
         )
-        self._count(len(values), sum(map(len, texts)))
+        self._count(0, sum(map(len, texts)))
         return True
 
     def _dict(self, value: dict[Any, Any], path: _Path) -> Any:

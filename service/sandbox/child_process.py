@@ -27,6 +27,8 @@ __all__ = [
 _CHUNK_BYTES = 1 << 16
 _QUIET_S = 0.002  # most jobs end within this and fit their pipes: only those that do not are listened to while they run
 _POLL_S = 0.001
+_HANGING_UP_S = 0.05
+_READY_TIMEOUT_S = 10.0
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED, as in clock_getcpuclockid(3)
 
 
@@ -83,6 +85,8 @@ class ChildProcess:
         self._waiter: asyncio.Future[None] | None = None
         self._fault: Exception | None = None
         self._exit: Exit | None = None
+        self._hung_up = False
+        self._timer: asyncio.TimerHandle
         self._cpu_clock = ~pid << 3 | _CPU_CLOCK
         self._cpu_s_before = 0.0
         self._channel, stdout, stderr = descriptors
@@ -101,15 +105,25 @@ class ChildProcess:
         Raises:
             ChannelClosedError: it ended before that.
             ForgedAnswerError: it said something else.
+            TimeoutError: it said nothing.
         """
-        await self._wait_for(len(READY))
+        overdue = self._loop.call_later(_READY_TIMEOUT_S, self._fail, TimeoutError())
+        try:
+            await self._wait_for(len(READY))
+        finally:
+            overdue.cancel()
         if self._take(len(READY)) != READY:
             raise ForgedAnswerError
 
-    async def ask(self, payload: bytes) -> bytes:
+    async def ask(self, payload: bytes, deadline: float) -> bytes:
         """Sends one message and waits for its answer.
 
+        Args:
+            payload: the message.
+            deadline: on the event loop's clock, seconds.
+
         Raises:
+            TimeoutError: the deadline has come.
             UndeliveredError: the child ended before it had read the message.
             ChannelClosedError: the child ended later, or closed its channel.
             ForgedAnswerError: it sent what is no answer, or answered before it was asked.
@@ -120,7 +134,7 @@ class ChildProcess:
         nonce = secrets.token_bytes(wire.NONCE_BYTES)
         with contextlib.suppress(OSError):  # it has ended: the channel will tell
             self._cpu_s_before = self._cpu_s_before or time.clock_gettime(self._cpu_clock)
-        listening = self._loop.call_later(_QUIET_S, self._listen)
+        self._timer = self._loop.call_later(_QUIET_S, self._listen, deadline)
         try:
             await self._write(wire.frame(nonce + payload))
             await self._wait_for(4)
@@ -129,7 +143,7 @@ class ChildProcess:
                 raise ForgedAnswerError
             await self._wait_for(length)
         finally:
-            listening.cancel()
+            self._timer.cancel()
         answer = self._take(length)
         if not secrets.compare_digest(answer[: wire.NONCE_BYTES], nonce):
             raise ForgedAnswerError
@@ -137,12 +151,9 @@ class ChildProcess:
 
     async def wait(self) -> Exit:
         """Waits for its end, and reaps it."""
-        if self._exit is None:
-            status, usage = await reap(self.pid)
-            cpu_s = usage.ru_utime + usage.ru_stime - self._cpu_s_before
-            self._exit = Exit(status, max(0.0, cpu_s * 1000), usage.ru_maxrss)
-            self._reaped(self.pid)
-        return self._exit
+        while (exit_ := self._exit or self._reap()) is None:
+            await (_ended(self.pid) if self._hung_up else self._hanging_up())
+        return exit_
 
     async def end(self) -> tuple[Exit, Printed]:
         """Kills it, reaps it, takes what is left in its pipes and gives every descriptor back. To be called once."""
@@ -160,9 +171,33 @@ class ChildProcess:
         if self._exit is None:  # not reaped, so the number is still its own
             os.kill(self.pid, signal.SIGKILL)
 
-    def _listen(self) -> None:
+    def _listen(self, deadline: float) -> None:
+        """This job is one of the long or loud ones."""
         for stream in self._streams:
             stream.listen()
+        self._timer = self._loop.call_at(deadline, self._fail, TimeoutError())
+
+    def _reap(self) -> Exit | None:
+        found, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if not found:
+            return None
+        cpu_s = usage.ru_utime + usage.ru_stime - self._cpu_s_before
+        self._exit = Exit(status, max(0.0, cpu_s * 1000), usage.ru_maxrss)
+        self._reaped(self.pid)
+        return self._exit
+
+    async def _hanging_up(self) -> None:
+        """Waits for its channel to close, which comes a moment before its end; not for long, others may hold it."""
+        waiter = self._waiter = self._loop.create_future()
+        patience = self._loop.call_later(_HANGING_UP_S, self._hang_up)
+        try:
+            await waiter
+        finally:
+            patience.cancel()
+
+    def _hang_up(self) -> None:
+        self._hung_up = True
+        self._wake()
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -208,6 +243,7 @@ class ChildProcess:
         if len(self._buffer) > self._limits.answer_bytes + _CHUNK_BYTES:
             chunk, fault = b"", OutputFloodError()
         if not chunk:
+            self._hung_up = True
             self._loop.remove_reader(self._channel)
             self._fail(fault)
             return

@@ -3,7 +3,6 @@
 import asyncio
 import pickle
 import re
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,17 +66,18 @@ class SandboxProcess:
         self._limits = limits
         self._another = another
         self._deadline: float | None = None
-        self._ending: asyncio.Task[tuple[Exit, Printed]] | None = None
+        self._ended: tuple[Exit, Printed] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def printed(self) -> Printed:
         """What it printed; to be asked after its end."""
-        return self._ended()[1]
+        return self._end_result()[1]
 
     @property
     def exit(self) -> Exit:
         """How it ended; to be asked after its end."""
-        return self._ended()[0]
+        return self._end_result()[0]
 
     async def compile(self, code: str) -> Outcome:
         """Compiles the source of a submission, and runs nothing of it: what comes back is our own code's word."""
@@ -108,11 +108,10 @@ class SandboxProcess:
             SandboxError: no process took the message: nothing of it has run.
         """
         payload = pickle.dumps(message)  # read by our own code, before it runs any of the submission's
-        deliver = self._child.ask if self._deadline else self._deliver_first
-        self._deadline = self._deadline or time.monotonic() + (timeout_s or self._limits.wall_time_s)
         try:
-            async with asyncio.timeout(self._deadline - time.monotonic()):
-                return _judged(await deliver(payload))
+            if self._deadline is None:
+                return _judged(await self._deliver_first(payload, timeout_s or self._limits.wall_time_s))
+            return _judged(await self._child.ask(payload, self._deadline))
         except TimeoutError:
             return await self._overdue()
         except ChannelClosedError:
@@ -128,26 +127,38 @@ class SandboxProcess:
 
     async def end(self) -> None:
         """Kills and reaps it, and takes what it printed."""
-        if self._ending is None:
-            self._ending = asyncio.create_task(self._child.end())
-        await asyncio.shield(self._ending)  # who is cancelled here leaves nothing behind
-
-    async def _deliver_first(self, payload: bytes) -> bytes:
-        """A child that ends before it has read its first message has run nothing of it: another one shall."""
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+        if self._ended is not None:
+            return
         try:
-            return await self._child.ask(payload)
+            self._ended = await self._child.end()
+        except asyncio.CancelledError:  # who is cancelled here leaves nothing behind
+            self._ending = asyncio.create_task(self._end())
+            raise
+
+    async def _end(self) -> None:
+        self._ended = await self._child.end()
+
+    async def _deliver_first(self, payload: bytes, wall_time_s: float) -> bytes:
+        """A child that ends before it has read its first message has run nothing of it: another one shall."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._deadline = loop.time() + wall_time_s
+            return await self._child.ask(payload, self._deadline)
         except UndeliveredError:
             dead, self._child = self._child, await self._another()
-            await dead.end()
+            await asyncio.shield(asyncio.ensure_future(dead.end()))
         try:
-            return await self._child.ask(payload)
+            self._deadline = loop.time() + wall_time_s
+            return await self._child.ask(payload, self._deadline)
         except UndeliveredError:
             raise SandboxError("two sandbox processes in turn died before they took their code") from None
 
-    def _ended(self) -> tuple[Exit, Printed]:
-        if self._ending is None:
+    def _end_result(self) -> tuple[Exit, Printed]:
+        if self._ended is None:
             raise RuntimeError("the process has not ended")
-        return self._ending.result()
+        return self._ended
 
     async def _overdue(self) -> Outcome:
         used = _peak_memory_bytes(self._child.pid) - self._limits.mapped_bytes

@@ -20,7 +20,6 @@ from service.sandbox.zygotes import Zygotes
 
 __all__ = ["Report", "Sandbox", "SandboxConfig"]
 
-_READY_TIMEOUT_S = 10.0
 _DRAINED_BYTES = 16 << 20
 _ATTEMPTS = 3
 
@@ -202,8 +201,7 @@ class Sandbox:
             raise SandboxError("the sandbox is not running")
         child = await self._zygotes.fork_child(lockdown.bits_of(layers), warm=warm)
         try:
-            async with asyncio.timeout(_READY_TIMEOUT_S):
-                await child.ready()
+            await child.ready()
         except (TimeoutError, ChannelClosedError, ForgedAnswerError):
             _, printed = await child.end()
             raise SandboxError(f"a sandbox process did not start: {printed.stderr or 'it ended'}") from None

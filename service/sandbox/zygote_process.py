@@ -142,22 +142,24 @@ class ZygoteProcess:
         if not self.alive:
             raise SandboxError("the sandbox's parent process is gone")
         self._number = (self._number + 1) & 0xFFFFFFFF
-        done: asyncio.Future[_Forked] = self._loop.create_future()
-        self._orders[self._number] = _Order(descriptors, done)
+        order = self._orders[self._number] = _Order(descriptors, self._loop.create_future())
+        overdue = self._loop.call_later(_ORDER_TIMEOUT_S, self._give_up, order)
         try:
             self._control.send(ORDER.pack(self._number, what, layers))
         except OSError:  # its queue is full, so it hangs; or it has died
             self.kill()
         try:
-            async with asyncio.timeout(_ORDER_TIMEOUT_S):
-                return await asyncio.shield(done)
-        except TimeoutError:
-            done.add_done_callback(self._discard)  # its answer may lie unread
-            self.kill()
-            raise SandboxError("the sandbox's parent process does not answer") from None
+            return await order.done
         except asyncio.CancelledError:
-            done.add_done_callback(self._discard)
+            if not order.done.cancelled() and order.done.exception() is None:
+                self._discard(order.done.result())
             raise
+        finally:
+            overdue.cancel()
+
+    def _give_up(self, order: _Order) -> None:
+        _fail(order, "the sandbox's parent process does not answer")
+        self.kill()
 
     def _receive(self) -> None:
         try:
@@ -179,20 +181,17 @@ class ZygoteProcess:
     def _fulfil(self, order: _Order, pid: int, descriptors: list[int]) -> None:
         if pid < 0:
             _fail(order, f"a sandbox process could not be made: {os.strerror(-pid)}")
-        elif len(descriptors) == order.descriptors:
-            self._known.add(pid)
+            return
+        self._known.add(pid)
+        if len(descriptors) == order.descriptors and not order.done.done():
             order.done.set_result(_Forked(pid, tuple(descriptors)))
-        else:
-            _close(descriptors)
-            _fail(order, "the service has no descriptors left; see `ulimit -n`")
-            self._keep(self._end(pid))
+            return
+        _fail(order, "the service has no descriptors left; see `ulimit -n`")  # unless nobody waits any more
+        self._discard(_Forked(pid, tuple(descriptors)))
 
-    def _discard(self, done: "asyncio.Future[_Forked]") -> None:
-        """Ends what nobody waits for any more."""
-        if not done.cancelled() and done.exception() is None:
-            forked = done.result()
-            _close(forked.descriptors)
-            self._keep(self._end(forked.pid))
+    def _discard(self, forked: _Forked) -> None:
+        _close(forked.descriptors)
+        self._keep(self._end(forked.pid))
 
     def _lost(self) -> None:
         """The zygote is gone, or not to be trusted any more: it forks nothing more."""

@@ -112,7 +112,7 @@ class Zygotes:
             raise SandboxError("the sandbox is not running")
         if self._pair.done() and (self._pair.exception() is not None or not self._pair.result().forker.alive):
             self._pair = asyncio.create_task(self._launch(self._salvage(self._pair)))
-        return await asyncio.shield(self._pair)
+        return self._pair.result() if self._pair.done() else await asyncio.shield(self._pair)
 
     def _count(self, pair: _Pair) -> None:
         pair.children += 1

@@ -68,7 +68,7 @@ def native_routes(settings: Settings, sandbox: Sandbox, grader: Grader, admissio
         _check_timeout(request.timeout_s, settings)
         with admission.enter():
             execution = await sandbox.execute(request.expression, timeout_s=request.timeout_s)
-        return ExecuteResponse(**asdict(execution))
+        return ExecuteResponse.model_validate(execution, from_attributes=True)
 
     @router.post("/grade", responses=documented(400, 413, 422, 500, 503))
     async def grade(request: GradeRequest) -> GradeResponse:

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _CHUNK_BYTES = 1 << 16
-_QUIET_S = 0.002  # most jobs end within this and fit their pipes: only those that do not are listened to while they run
+_QUIET_S = 0.01  # most jobs end within this and fit their pipes: only those that do not are listened to while they run
 _POLL_S = 0.001
 _HANGING_UP_S = 0.05
 _READY_TIMEOUT_S = 10.0

@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.condition = condition
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024)

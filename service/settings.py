@@ -38,9 +38,9 @@ class Settings(BaseModel):
         default_factory=lambda: 4 * (os.cpu_count() or 1), ge=1, le=1024, description="sandboxed processes at a time"
     )
     queue: int = Field(256, ge=1, le=65536, description="requests in flight or waiting; one more is answered 503")
-    pool_low: int = Field(5, ge=0, le=1024, description="least processes to keep waiting, forked ahead of need")
+    pool_low: int = Field(10, ge=0, le=1024, description="least processes to keep waiting, forked ahead of need")
     pool_high: int = Field(
-        default_factory=lambda: 4 * (os.cpu_count() or 1),
+        default_factory=lambda: max(16, 4 * (os.cpu_count() or 1)),
         ge=0,
         le=1024,
         description="most to keep waiting: as many as were lately in use at a time; 0 forks each on demand",

@@ -300,7 +300,7 @@ class HealthResponse(BaseModel):
                 "namespaces": False,
                 "kernel": "6.18.44",
             },
-            "capacity": {"concurrency": 8, "processes": 0, "waiting": 5, "queue": 256, "requests": 0},
+            "capacity": {"concurrency": 8, "processes": 0, "waiting": 10, "queue": 256, "requests": 0},
         }
     )
 

@@ -51,8 +51,8 @@ class SandboxConfig:
     answer_bytes: int = 1 << 20
     open_files: int = 64
     concurrency: int = 8
-    pool_low: int = 5
-    pool_high: int = 8
+    pool_low: int = 10
+    pool_high: int = 16
     zygote_children: int = 10_000
     uid: int = 61113
     allow_weaker: frozenset[str] = frozenset()

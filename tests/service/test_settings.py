@@ -52,9 +52,18 @@ def test_a_wall_time_over_its_own_maximum_is_refused() -> None:
         read_settings({"GAUNTLET_WALL_TIME_S": "20", "GAUNTLET_MAX_WALL_TIME_S": "10"})
 
 
+def test_the_low_mark_of_the_pool_is_not_over_the_high_one() -> None:
+    with pytest.raises(StartError, match="GAUNTLET_POOL_LOW is over GAUNTLET_POOL_HIGH, which is 4"):
+        read_settings({"GAUNTLET_POOL_HIGH": "4"})
+    assert read_settings({"GAUNTLET_POOL_HIGH": "0", "GAUNTLET_POOL_LOW": "0"}).pool_high == 0
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         read_settings({}).memory_mib = 1  # type: ignore[misc]
+
+
+_COMPUTED = {"concurrency": "4 × cores", "pool_high": "4 × cores, at least 16"}
 
 
 def test_the_readmes_table_is_the_settings() -> None:
@@ -63,7 +72,7 @@ def test_the_readmes_table_is_the_settings() -> None:
     described = {}
     for name, field in Settings.model_fields.items():
         default = field.get_default()
-        shown = "4 × cores" if field.default_factory else "" if default == frozenset() else f"{default:g}"
+        shown = _COMPUTED.get(name) or ("" if default == frozenset() else f"{default:g}")
         described[PREFIX + name.upper()] = (shown, field.description)
     assert documented == described
 

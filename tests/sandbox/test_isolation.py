@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.sandbox import Sandbox, SandboxConfig, Status
-from tests.sandbox.test_processes import children_of, descendants_of, forker_of, zygotes_of
+from tests.sandbox.test_processes import children_of, descendants_of, forker_of, session_of
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +139,7 @@ async def test_two_hundred_processes_at_once_all_answer() -> None:
 
 
 async def test_a_zygote_killed_again_and_again_leaves_no_process() -> None:
-    zygotes = zygotes_of(os.getpid())
+    killed: set[int] = set()
     sandbox = Sandbox(SandboxConfig(concurrency=4))
     await sandbox.start()
     outcomes: list[object] = []
@@ -155,14 +155,18 @@ async def test_a_zygote_killed_again_and_again_leaves_no_process() -> None:
     loads = [asyncio.create_task(load()) for _ in range(6)]
     while time.monotonic() < until:
         await asyncio.sleep(0.25)
-        for zygote in zygotes_of(os.getpid()) - zygotes:
-            os.kill(zygote, signal.SIGKILL)
+        pair = sandbox._zygotes._pair
+        if pair is not None and pair.done() and pair.exception() is None:
+            killed |= {zygote._pid for zygote in (pair.result().origin, pair.result().forker)}
+            pair.result().origin.kill()
+            pair.result().forker.kill()
     await asyncio.gather(*loads)
     assert (await sandbox.execute("1")).status is Status.OK
     await sandbox.stop()
     assert set(outcomes) <= {"'answered'", "SandboxError"}
     assert outcomes.count("'answered'") > len(outcomes) / 2
-    assert {os.getsid(child) for child in children_of(os.getpid())} <= zygotes
+    assert killed
+    assert not {session_of(child) for child in children_of(os.getpid())} & killed
 
 
 async def test_a_zygote_that_hangs_is_replaced_and_deadlines_hold() -> None:

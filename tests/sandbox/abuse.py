@@ -105,8 +105,8 @@ PHRASES = {
     "answers": (
         "a str subclass that lies", "a float subclass that lies", "a dict subclass that lies",
         "a list subclass that lies", "an int subclass that lies", "__class__ spoofs", "objects equal to everything",
-        "NaN", "infinities", "10**5000", "Decimal", "bools", "cycles", "nesting of 100,000", "duplicate keys", "forged marks",
-        "non-string keys", "lone surrogates", "a generator", "a lying deque", "a __reduce__ hook",
+        "NaN", "infinities", "10**5000", "Decimal", "bools", "cycles", "nesting of 100,000", "duplicate keys",
+        "forged marks", "non-string keys", "lone surrogates", "a generator", "a lying deque", "a __reduce__ hook",
         "a __deepcopy__ hook", "a __del__ hook", "100 MB of rows",
     ),
 }  # fmt: skip

@@ -163,7 +163,9 @@ class ZygoteProcess:
 
     def _receive(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, FORKED.size + 1, _DESCRIPTORS)
+            data, descriptors, _, _ = socket.recv_fds(
+                self._control, FORKED.size + 1, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -87,6 +88,22 @@ async def has_only_what_waits(service: int, client: httpx.AsyncClient) -> bool:
     """Whether all processes of a service are two zygotes and what they forked ahead."""
     capacity = (await client.get("/health")).json()["capacity"]
     return bool(capacity["processes"] == 0 and len(children_of(service)) == 2 + capacity["waiting"])
+
+
+def open_in(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+async def test_a_zygote_inherits_nothing_of_the_service_and_of_those_that_wait() -> None:
+    others = zygotes_of(os.getpid())
+    async with running(pool_low=3, pool_high=3, zygote_children=5) as sandbox:
+        first = zygotes_of(os.getpid()) - others
+        most = max(map(open_in, first))
+        while len(later := zygotes_of(os.getpid()) - others - first) < 2:
+            await sandbox.execute("1")
+        assert max(map(open_in, later)) <= most
+        await until(lambda: sandbox.waiting == 3)
+        assert not any(os.get_inheritable(child._channel) for child in sandbox._pool._waiting)
 
 
 @pytest.mark.timeout(90)

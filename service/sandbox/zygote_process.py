@@ -1,5 +1,6 @@
 """The supervisor's handle on one zygote, which forks children and further zygotes on order."""
 
+import array
 import asyncio
 import contextlib
 import json
@@ -163,9 +164,7 @@ class ZygoteProcess:
 
     def _receive(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._control, FORKED.size + 1, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors = _receive_with_descriptors(self._control)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -223,6 +222,16 @@ class ZygoteProcess:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _receive_with_descriptors(control: socket.socket) -> tuple[bytes, list[int]]:
+    """As `socket.recv_fds`, which forgets its flags: no zygote launched later shall inherit what came."""
+    rights = array.array("i")
+    room = socket.CMSG_LEN(_DESCRIPTORS * rights.itemsize)
+    data, ancillary, _, _ = control.recvmsg(FORKED.size + 1, room, socket.MSG_CMSG_CLOEXEC)
+    for _, _, content in ancillary:
+        rights.frombytes(content[: len(content) - len(content) % rights.itemsize])
+    return data, rights.tolist()
 
 
 def _fail(order: _Order, reason: str) -> None:

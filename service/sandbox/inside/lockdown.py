@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from . import seccomp
 
 __all__ = [
+    "DESCRIPTORS_END",
     "LAYERS",
     "Limits",
     "Lockdown",
@@ -53,7 +54,7 @@ _ACCESS_FS = ((1, 0x1FFF), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
 _ACCESS_NET = ((4, 0b11),)
 _SCOPES = ((6, 0b11),)
 
-_DESCRIPTORS_END = (1 << 31) - 1
+DESCRIPTORS_END = (1 << 31) - 1
 _PID_PLACEHOLDER = 0x7FFFFFF1  # no Linux pid is this large (PID_MAX_LIMIT is 2**22)
 
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -136,7 +137,7 @@ class Lockdown:
         if self._ruleset >= 0:
             os.closerange(first, self._ruleset)
             first = self._ruleset + 1
-        os.closerange(first, _DESCRIPTORS_END)
+        os.closerange(first, DESCRIPTORS_END)
 
 
 class _PreparedFilter:

@@ -138,6 +138,7 @@ def _socketpair(kind: int) -> tuple[int, int]:
 
 def main() -> NoReturn:
     """Prepares this interpreter, says so, and serves the supervisor at the other end of `CHANNEL`."""
+    os.closerange(CHANNEL + 1, lockdown.DESCRIPTORS_END)  # whatever the service itself was started with
     control = _socket.socket(fileno=CHANNEL)
     config = Config(**json.loads(control.recv(_MAX_MESSAGE_BYTES)))
     _prepare_process()

@@ -133,6 +133,11 @@ class Lockdown:
         if self._filter is not None:
             self._filter.install(os.getpid())
 
+    def close(self) -> None:
+        """Gives the ruleset back."""
+        if self._ruleset >= 0:
+            os.close(self._ruleset)
+
     def _close_descriptors(self, first: int) -> None:
         if self._ruleset >= 0:
             os.closerange(first, self._ruleset)

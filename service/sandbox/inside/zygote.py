@@ -14,7 +14,7 @@ import os
 import random
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn
 
 from . import child, lockdown, memory, stdlib
@@ -47,7 +47,7 @@ class _Zygote:
     abi: int
     mapped_bytes: int
     session: child.Session
-    lockdowns: dict[int, lockdown.Lockdown] = field(default_factory=dict)
+    prepared: tuple[int, lockdown.Lockdown] | None = None  # for which layers, and how to step behind them
 
     def run(self, *, own_session: bool = True) -> NoReturn:
         while order := self.control.recv(ORDER.size):
@@ -120,15 +120,21 @@ class _Zygote:
             os._exit(0)
 
     def _lockdown(self, layers: int) -> lockdown.Lockdown:
-        if layers not in self.lockdowns:
-            self.lockdowns[layers] = lockdown.Lockdown(
-                lockdown.Limits(**self.config.limits),
-                lockdown.layers_of(layers),
-                uid=self.config.uid,
-                abi=self.abi,
-                mapped_bytes=self.mapped_bytes,
+        """Keeps what it prepared last, for all but the self-test ask for the same."""
+        if self.prepared is None or self.prepared[0] != layers:
+            if self.prepared is not None:
+                self.prepared[1].close()
+            self.prepared = (
+                layers,
+                lockdown.Lockdown(
+                    lockdown.Limits(**self.config.limits),
+                    lockdown.layers_of(layers),
+                    uid=self.config.uid,
+                    abi=self.abi,
+                    mapped_bytes=self.mapped_bytes,
+                ),
             )
-        return self.lockdowns[layers]
+        return self.prepared[1]
 
 
 def _socketpair(kind: int) -> tuple[int, int]:

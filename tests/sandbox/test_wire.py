@@ -460,17 +460,21 @@ def test_a_line_is_a_number_of_a_line(line: str) -> None:
     assert _judged(b'[{"status":"error","error":"x","line":999999},[]]').line == 999_999
 
 
+def assert_too_large_at_little_cost(value: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLargeError):
+            encode(value, max_bytes=LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_text_met_often_is_too_large_before_it_is_written() -> None:
     text = "x" * 100_000
     values: list[Any] = [[text] * 10_000, [{"a": text}] * 10_000, {index: LyingString(text) for index in range(1000)}]
     for value in values:
-        tracemalloc.start()
-        try:
-            with pytest.raises(TooLargeError):
-                encode(value, max_bytes=LIMIT)
-            assert tracemalloc.get_traced_memory()[1] < 16 << 20
-        finally:
-            tracemalloc.stop()
+        assert_too_large_at_little_cost(value)
 
 
 def test_too_many_values_are_too_large() -> None:
@@ -648,13 +652,7 @@ def test_rows_that_share_a_large_text_are_too_large_before_they_are_written() ->
     text = "x" * (LIMIT // 40)
     assert round_trip(rows(30, tag=text)) == rows(30, tag=text)
     for value in (rows(50, tag=text), rows(10_000, tag=text)):
-        tracemalloc.start()
-        try:
-            with pytest.raises(TooLargeError):
-                encode(value, max_bytes=LIMIT)
-            assert tracemalloc.get_traced_memory()[1] < 16 << 20
-        finally:
-            tracemalloc.stop()
+        assert_too_large_at_little_cost(value)
 
 
 def test_rows_that_are_too_many_are_too_large_before_they_are_looked_at() -> None:
@@ -672,10 +670,4 @@ def test_rows_that_are_too_many_are_too_large_before_they_are_looked_at() -> Non
 
 def test_a_long_name_on_the_path_of_many_marks_is_too_large_before_it_is_written() -> None:
     value = {"x" * 10_000: [(1,)] * 10_000}
-    tracemalloc.start()
-    try:
-        with pytest.raises(TooLargeError):
-            encode(value, max_bytes=LIMIT)
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20
-    finally:
-        tracemalloc.stop()
+    assert_too_large_at_little_cost(value)

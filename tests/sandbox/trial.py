@@ -17,7 +17,16 @@ from service.sandbox import Sandbox
 from tests.sandbox.abuse import ABUSE, CONTROL, HONEST, LEFT_BEHIND, Line
 from tests.sandbox.test_processes import descendants_of
 
-__all__ = ["Door", "Footprint", "SandboxDoor", "Trial", "Trials", "assert_as_expected", "lines_of"]
+__all__ = [
+    "Door",
+    "Footprint",
+    "SandboxDoor",
+    "Trial",
+    "Trials",
+    "assert_as_expected",
+    "assert_nothing_left",
+    "lines_of",
+]
 
 _GRACE_S = 0.5
 _EXECUTIONS_AT_ONCE = 3  # beside one grade of five cases: no line waits for a slot
@@ -206,6 +215,14 @@ async def _timed(run: Coroutine[Any, Any, Trial]) -> Trial:
 def lines_of(catalogue: dict[str, tuple[Line, ...]]) -> list[object]:
     """One parameter set, group and line, for each line of a catalogue."""
     return [pytest.param(group, line, id=f"{group}-{line}") for group, lines in catalogue.items() for line in lines]
+
+
+def assert_nothing_left(tried: _Group) -> None:
+    """All is as it was before a group, and the next call and the next grade are as good as any."""
+    assert tried.after.same_as(tried.before), (tried.before, tried.after)
+    assert tried.after.left == ()
+    assert (tried.next_call.status, tried.next_call.text) == ("ok", "'still here'")
+    assert tried.next_grade.lost == ()
 
 
 def assert_as_expected(line: Line, trials: Iterable[Trial], door: Door) -> None:

@@ -231,7 +231,9 @@ def _state(result: dict[Any, Any]) -> dict[Any, Any]:
 
 def _buffer_length(state: Any) -> int | None:
     buffer = state.get("buffer") if type(state) is dict else None
-    return len(buffer) if type(buffer) is list or type(buffer) is deque else None
+    if type(buffer) is list or type(buffer) is deque:
+        return len(buffer)
+    return getattr(buffer, "length", None)  # one that was only measured
 
 
 def _grown(now: Any, before: int) -> int:

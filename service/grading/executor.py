@@ -44,10 +44,17 @@ class CodeProcess(Protocol):
     async def load(self, code: str, entry_point: str, compiled: str | None) -> ProcessOutcome:
         """Runs the submission's source, which another process may have compiled."""
 
-    async def call(self, events: Sequence[Any], state: Any) -> ProcessOutcome:
-        """Calls the entry point."""
+    async def call(self, events: Sequence[Any], state: Any, *, whole_state: bool) -> ProcessOutcome:
+        """Calls the entry point.
 
-    async def call_again(self, events: Sequence[Any]) -> ProcessOutcome:
+        Args:
+            events: the batch.
+            state: the state.
+            whole_state: False where lists and deques of the state need only be measured: something with a ``length``
+                stands for each.
+        """
+
+    async def call_again(self, events: Sequence[Any], *, whole_state: bool) -> ProcessOutcome:
         """Calls it with the very state that its last call returned."""
 
 

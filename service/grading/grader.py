@@ -79,7 +79,10 @@ async def _call(process: CodeProcess, case: Case) -> _CaseRun:
     judge = CaseJudge(case)
     while (index := judge.next_batch) is not None:
         events = case.batches[index]
-        outcome = await (process.call_again(events) if index else process.call(events, case.state))
+        if index == 0:
+            outcome = await process.call(events, case.state, whole_state=False)
+        else:
+            outcome = await process.call_again(events, whole_state=False)
         if outcome.ok:
             judge.hear(Answer(outcome.returned, outcome.given_state))
         else:

@@ -93,13 +93,19 @@ class SandboxProcess:
         """
         return await self.ask({"op": "load", "code": code, "entry_point": entry_point, "compiled": compiled})
 
-    async def call(self, events: Sequence[Any], state: Any) -> Outcome:
-        """Calls the entry point with a state of ours."""
-        return await self.ask({"op": "call", "events": events, "state": state})
+    async def call(self, events: Sequence[Any], state: Any, *, whole_state: bool = True) -> Outcome:
+        """Calls the entry point with a state of ours.
 
-    async def call_again(self, events: Sequence[Any]) -> Outcome:
-        """Calls the entry point with the very state that its last call returned."""
-        return await self.ask({"op": "call", "events": events, "hand_on": True})
+        Args:
+            events: the batch.
+            state: the state.
+            whole_state: whether lists and deques of the state are answered item by item, or as `Held`: their length.
+        """
+        return await self.ask({"op": "call", "events": events, "whole": whole_state, "state": state})
+
+    async def call_again(self, events: Sequence[Any], *, whole_state: bool = True) -> Outcome:
+        """The same with the very state that its last call returned."""
+        return await self.ask({"op": "call", "events": events, "whole": whole_state, "hand_on": True})
 
     async def ask(self, message: dict[str, Any], *, timeout_s: float | None = None) -> Outcome:
         """Sends one message and judges what comes back; the wall clock runs from the first one on.

@@ -17,6 +17,7 @@ from service.sandbox.inside.wire import (
     MAX_KEY_ITEMS,
     MAX_ODD_KEYS,
     MAX_VALUES,
+    Held,
     Opaque,
     has_long_number,
     values_at_most,
@@ -32,7 +33,7 @@ class WireError(ValueError):
 
 
 def decode(payload: bytes) -> Any:
-    """Reads a payload into exact builtin types and `Opaque`, or refuses it.
+    """Reads a payload into exact builtin types, `Opaque` and `Held`, or refuses it.
 
     No dict, list, tuple or deque in what comes out is shared, and none lies more than 200 deep.
 
@@ -110,8 +111,16 @@ class _Reader:
                 return _rows_of(keys, columns)
             case "dict", list(pairs), []:
                 return self._dict_of(pairs)
-            case "opaque", None, [str(name)]:
+            case _, None, _:
+                return self._stand_in(kind, further)
+        raise WireError("unknown mark")
+
+    def _stand_in(self, kind: str, further: list[Any]) -> Opaque | Held:
+        match kind, further:
+            case "opaque", [str(name)]:
                 return self._opaques.setdefault(name[:200], Opaque(name[:200]))
+            case "held", ["list" | "deque" as held, length] if type(length) is int and length >= 0:
+                return Held(held, length)
         raise WireError("unknown mark")
 
     def _dict_of(self, pairs: list[Any]) -> dict[Any, Any]:

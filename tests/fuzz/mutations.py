@@ -144,7 +144,7 @@ def _mark(answer: list[Any], marks: list[Any], random: Random) -> None:
     holder, key, path = _place(answer, random)
     value = holder[key]
     items = value if type(value) is list else [value]
-    kind = random.choice(["tuple", "deque", "dict", "tuples for keys", "opaque"])
+    kind = random.choice(["tuple", "deque", "dict", "tuples for keys", "opaque", "held"])
     match kind:
         case "tuple":
             holder[key], mark = items, ["tuple", path]
@@ -156,6 +156,9 @@ def _mark(answer: list[Any], marks: list[Any], random: Random) -> None:
         case "tuples for keys":
             marks += [["tuple", [*path, index, 0]] for index in range(len(items))]
             holder[key], mark = [[[_scalar(random), item], 0] for item in items], ["dict", path]
+        case "held":
+            length = random.choice([len(items), _scalar(random)])
+            holder[key], mark = None, ["held", path, random.choice(["list", "deque", "tuple"]), length]
         case _:
             name = random.choice(["dict", "list", "x y", "é" * 300])
             holder[key], mark = None, ["opaque", path, name]
@@ -219,7 +222,7 @@ def _retell(answer: list[Any], marks: list[Any], random: Random) -> None:
         return
     match random.choice(["kind", "more", "less", "further"]):
         case "kind":
-            mark[0] = random.choice(["tuple", "deque", "dict", "opaque", "list", _scalar(random)])
+            mark[0] = random.choice(["tuple", "deque", "dict", "opaque", "held", "list", _scalar(random)])
         case "more":
             mark.append(_scalar(random))
         case "less":

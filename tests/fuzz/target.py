@@ -125,7 +125,8 @@ def _depth_of_plain(value: Any) -> int:
 
 
 def _check_leaf(leaf: Any) -> None:
-    assert type(leaf) in (str, int, float, bool, type(None), wire.Opaque)
+    assert type(leaf) in (str, int, float, bool, type(None), wire.Opaque, wire.Held)
+    assert type(leaf) is not wire.Held or (leaf.kind in ("list", "deque") and type(leaf.length) is int)
     assert type(leaf) is not int or leaf.bit_length() <= wire.MAX_INT_BITS
     assert type(leaf) is not wire.Opaque or (type(leaf.type_name) is str and len(leaf.type_name) <= 200)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.sandbox import Outcome, Sandbox, Status
-from service.sandbox.inside.wire import Opaque
+from service.sandbox.inside.wire import Held, Opaque
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +46,35 @@ async def test_a_state_that_was_replaced_is_reported_as_the_call_left_it(sandbox
     code = "def process_batch(e, s):\n    s['buffer'].append(1)\n    return {'state': {'buffer': []}}"
     (outcome,) = await calls(sandbox, code, state={"buffer": []})
     assert (outcome.returned, outcome.given_state) == ({"state": {"buffer": []}}, {"buffer": [1]})
+
+
+async def test_a_state_is_measured_where_nobody_needs_it_whole(sandbox: Sandbox) -> None:
+    code = """from collections import deque
+def process_batch(e, s):
+    if e:
+        s['buffer'] = [*s['buffer'], *e]
+        return {'state': s}
+    s['buffer'].append(1)
+    return {'state': {'buffer': deque(range(7)), 'seen': 1}}"""
+    async with sandbox.process() as process:
+        await process.load(code, "process_batch")
+        first = await process.call([], {"buffer": []}, whole_state=False)
+        second = await process.call_again([8, 9], whole_state=False)
+        third = await process.call_again([10])
+    assert (first.returned, first.given_state) == (
+        {"state": {"buffer": Held("deque", 7), "seen": 1}},
+        {"buffer": Held("list", 1)},
+    )
+    assert second.returned == {"state": {"buffer": Held("list", 9), "seen": 1}}
+    assert third.returned == {"state": {"buffer": [*range(7), 8, 9, 10], "seen": 1}}
+
+
+async def test_what_was_returned_is_never_only_measured(sandbox: Sandbox) -> None:
+    code = "def process_batch(e, s):\n    s.update(clean=e, state={'buffer': e})\n    return s"
+    async with sandbox.process() as process:
+        await process.load(code, "process_batch")
+        outcome = await process.call([1, 2], {}, whole_state=False)
+    assert outcome.returned == {"clean": [1, 2], "state": {"buffer": Held("list", 2)}}
 
 
 async def test_events_are_fresh_in_every_call(sandbox: Sandbox) -> None:

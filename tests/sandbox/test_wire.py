@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.sandbox.inside import wire
-from service.sandbox.inside.wire import MAX_DEPTH, MAX_VALUES, Opaque, TooLargeError, encode
+from service.sandbox.inside.wire import MAX_DEPTH, MAX_VALUES, Held, Opaque, TooLargeError, encode
 from service.sandbox.process import _judged
 from service.sandbox.reading import WireError, decode
 from tests.fuzz.target import same
@@ -373,6 +373,15 @@ FORGED = {
     "an opaque without a name": '[null,[["opaque",[]]]]',
     "an opaque with two": '[null,[["opaque",[],"x","y"]]]',
     "an opaque whose name is a number": '[null,[["opaque",[],7]]]',
+    "a held of a list": '[[],[["held",[],"list",0]]]',
+    "a held of another kind": '[null,[["held",[],"tuple",0]]]',
+    "a held of a kind that is no text": '[null,[["held",[],["list"],0]]]',
+    "a held of less than nothing": '[null,[["held",[],"list",-1]]]',
+    "a held of a fraction": '[null,[["held",[],"list",1.0]]]',
+    "a held of true": '[null,[["held",[],"list",true]]]',
+    "a held without a length": '[null,[["held",[],"list"]]]',
+    "a held with two": '[null,[["held",[],"list",1,2]]]',
+    "a held as a key": '[[[null,1]],[["held",[0,0],"list",1],["dict",[]]]]',
     "a deep list": "[" * 90_000,
     "a deep list that ends": f"[{'[' * 300}{']' * 300},[]]",
     "a deep list after a surrogate": f'[["\\ud800",{"[" * 300}{"]" * 300}],[]]',
@@ -629,6 +638,21 @@ def one_by_one(value: Any, *, max_bytes: int, max_values: int) -> bytes:
     if len(text) > max_bytes or wire.values_at_most(text) > max_values:
         raise TooLargeError
     return text
+
+
+@pytest.mark.parametrize("count", [0, 3, 300, 1_000_000])
+@pytest.mark.parametrize("base", [list, deque, LyingList])
+def test_lists_and_deques_of_a_measured_dict_come_by_their_length(base: Any, count: int) -> None:
+    state = {"buffer": base([{"ts": 1}] * count), "seen": 1, "nested": {"buffer": [1, 2]}, "pair": (1, [2])}
+    answer = {"returned": {"clean": [{"ts": 0}], "state": state}}
+    back = decode(encode(answer, max_bytes=1000, measured=[state]))
+    held = Held("deque" if base is deque else "list", count)
+    assert same(back, {"returned": {"clean": [{"ts": 0}], "state": {**state, "buffer": held}}})
+
+
+def test_of_a_measured_dict_with_odd_keys_lists_come_whole() -> None:
+    state = {1: [1, 2], "buffer": [3]}
+    assert same(decode(encode([state], max_bytes=LIMIT, measured=[state])), [state])
 
 
 def test_honest_rows_are_taken_in_bulk() -> None:

@@ -10,8 +10,9 @@ execute     ``code``                                    ``result``: str or null,
 compile     ``code``                                    ``compiled``: str, or null where it would be too long
 load        ``code``, ``entry_point``, ``compiled``     ``defined``: whether there is such a callable
             (str or null)
-call        ``events``, ``state`` or ``hand_on``        ``returned``, ``given_state`` as the call left it, or
-                                                        ``handed_back``: it is the very state that was returned
+call        ``events``, ``state`` or ``hand_on``,       ``returned``, ``given_state`` as the call left it, or
+            ``whole``: bool                             ``handed_back``: it is the very state that was returned;
+                                                        lists and deques in them only measured, if not ``whole``
 probe       ``forbidden``: names of probes              ``succeeded``: those that were not forbidden after all
 ==========  ==========================================  ==========================================================
 """
@@ -50,6 +51,7 @@ class Session:
         self._scope = running.main_module()
         self._entry_point: Any = None
         self._state: Any = None
+        self._measured: tuple[Any, ...] = ()
 
     def rehearse(self) -> None:
         """Runs a job of our own that leaves nothing behind but warm code and memory."""
@@ -94,10 +96,10 @@ class Session:
                 return self._compile(code)
             case {"op": "load", "code": code, "entry_point": entry_point, "compiled": compiled}:
                 return self._load(code, entry_point, compiled)
-            case {"op": "call", "events": events, "hand_on": True}:
-                return self._call(events, self._state)
-            case {"op": "call", "events": events, "state": state}:
-                return self._call(events, state)
+            case {"op": "call", "events": events, "whole": whole, "hand_on": True}:
+                return self._call(events, self._state, whole=whole)
+            case {"op": "call", "events": events, "whole": whole, "state": state}:
+                return self._call(events, state, whole=whole)
             case {"op": "probe", "forbidden": names}:
                 return {"status": "ok", "succeeded": probes.not_forbidden(names)}
         raise running.Failure("error", f"unknown message: {sorted(message)}")
@@ -148,15 +150,16 @@ class Session:
         self._entry_point = self._scope.get(entry_point)
         return {"status": "ok", "defined": callable(self._entry_point)}
 
-    def _call(self, events: Any, state: Any) -> dict[str, Any]:
+    def _call(self, events: Any, state: Any, *, whole: bool) -> dict[str, Any]:
         returned = self._entry_point(events, state)
         self._state = dict.get(returned, "state") if issubclass(type(returned), dict) else None
         given = {"handed_back": True} if self._state is state else {"given_state": state}
+        self._measured = () if whole else tuple(part for part in (self._state, state) if part is not returned)
         return {"status": "ok", "returned": returned, **given}
 
     def _encoded(self, answer: dict[str, Any]) -> bytes:
         try:
-            return wire.encode(answer, max_bytes=self._max_answer_bytes)
+            return wire.encode(answer, max_bytes=self._max_answer_bytes, measured=self._measured)
         except wire.TooLargeError as error:
             short = {"status": "output_limit", "error": f"the answer is too large: {error}"}
         except MemoryError:

@@ -13,6 +13,8 @@ kind        substitute             further     decodes to
             its values in turn
 ``dict``    ``[key, value]`` pairs             ``dict`` whose keys are not all plain strings
 ``opaque``  null                   type name   `Opaque`, which no check accepts
+``held``    null                   kind and    `Held`, a list or deque of which only the length was asked
+                                   length
 ==========  =====================  ==========  ==================================================
 
 Two lone surrogates that would make a character come back as that character, as JSON has it.
@@ -24,14 +26,14 @@ rests on who decodes them, outside.
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from json.encoder import encode_basestring_ascii
 from operator import is_
 from typing import Any
 
-__all__ = ["NONCE_BYTES", "Opaque", "TooLargeError", "encode", "frame", "has_long_number", "values_at_most"]
+__all__ = ["NONCE_BYTES", "Held", "Opaque", "TooLargeError", "encode", "frame", "has_long_number", "values_at_most"]
 
 NONCE_BYTES = 16
 MAX_DEPTH = 64
@@ -53,6 +55,7 @@ _BULK = _LEAVES | {_STR, _INT}
 _dumps = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
 _Path = tuple[Any, ...]
+_Dicts = Collection[dict[Any, Any]]
 
 
 class TooLargeError(ValueError):
@@ -70,12 +73,25 @@ class Opaque:
     type_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Stands for a list or deque of which nobody asked more than how much it holds.
+
+    Attributes:
+        kind: ``list`` or ``deque``.
+        length: number of items.
+    """
+
+    kind: str
+    length: int
+
+
 def frame(payload: bytes) -> bytes:
     """Prefixes a payload with its length, four bytes, big-endian."""
     return len(payload).to_bytes(4, "big") + payload
 
 
-def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes:
+def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES, measured: _Dicts = ()) -> bytes:
     """Writes a value as text, reading subclasses of the builtin types by their base's own methods.
 
     Args:
@@ -83,6 +99,7 @@ def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes
             64 deep.
         max_bytes: limit on the encoded size.
         max_values: limit on the number of values, and on what a reader must take for one: commas within texts.
+        measured: dicts within the value whose own lists and deques are only measured: a `Held` mark for each.
 
     Raises:
         TooLargeError: the value does not fit.
@@ -90,12 +107,12 @@ def encode(value: Any, *, max_bytes: int, max_values: int = MAX_VALUES) -> bytes
     if (short := _short_text(value)) is not None and len(short) <= max_bytes:
         return short
     try:
-        encoded = _text(value, max_bytes, max_values, in_bulk=True)
+        encoded = _text(value, max_bytes, max_values, measured, in_bulk=True)
         looks_large = has_long_number(encoded)  # among values taken in bulk, perhaps
     except ValueError:  # an integer of more digits than Python writes, or texts that were counted too generously
         looks_large = True
     if looks_large:
-        encoded = _text(value, max_bytes, max_values, in_bulk=False)
+        encoded = _text(value, max_bytes, max_values, measured, in_bulk=False)
     if len(encoded) > max_bytes:
         raise TooLargeError(f"{len(encoded)} bytes encoded, {max_bytes} allowed")
     if values_at_most(encoded) > max_values:
@@ -135,21 +152,22 @@ def _short_text(value: Any) -> bytes | None:
     return f"[{{{','.join(members)}}},[]]".encode("ascii")
 
 
-def _text(value: Any, max_bytes: int, max_values: int, *, in_bulk: bool) -> bytes:
-    walk = _Walk(max_values, max_bytes, in_bulk=in_bulk)
+def _text(value: Any, max_bytes: int, max_values: int, measured: _Dicts = (), *, in_bulk: bool) -> bytes:
+    walk = _Walk(max_values, max_bytes, measured, in_bulk=in_bulk)
     return _dumps([walk.plain(value, ()), walk.marks]).encode("ascii")
 
 
 class _Walk:
     """One walk from a Python value to what the JSON encoder takes as it is, noting the marks."""
 
-    def __init__(self, max_values: int, max_chars: int, *, in_bulk: bool) -> None:
+    def __init__(self, max_values: int, max_chars: int, measured: _Dicts = (), *, in_bulk: bool) -> None:
         self.marks: list[list[Any]] = []
         self._in_bulk = in_bulk
         self._values_left = max_values
         self._chars_left = max_chars  # of texts, each as often as it is met: one that is met often is written often
         self._odd_keys_left = MAX_ODD_KEYS
         self._key_items_left = MAX_KEY_ITEMS
+        self._measured = set(map(id, measured))
         self._open: set[int] = set()  # containers on the path from the root: finding one again is a cycle
 
     def plain(self, value: Any, path: _Path) -> Any:
@@ -212,7 +230,15 @@ class _Walk:
         if not _are_plain(keys):
             return self._marked("dict", path, self._pairs(value, path))
         self._count(len(keys), sum(map(len, keys)))
-        return {key: self.plain(item, (*path, key)) for key, item in dict.items(value)}
+        within = self._length if id(value) in self._measured else self.plain
+        return {key: within(item, (*path, key)) for key, item in dict.items(value)}
+
+    def _length(self, value: Any, path: _Path) -> Any:
+        """A list or deque by its length alone."""
+        for base in (list, deque):
+            if issubclass(type(value), base):
+                return self.plain(Held(base.__name__, base.__len__(value)), path)
+        return self.plain(value, path)
 
     def _pairs(self, value: dict[Any, Any], path: _Path) -> list[Any]:
         pairs = []
@@ -241,6 +267,8 @@ class _Walk:
     def _scalar(self, value: Any, kind: type, path: _Path) -> Any:
         if kind is Opaque and type(name := getattr(value, "type_name", None)) is str:
             return self._opaque(name, path)
+        if kind is Held:
+            return self._marked("held", path, None, value.kind, value.length)
         if issubclass(kind, int):
             number = value if kind is int else int.__int__(value)
             bits = number.bit_length()

@@ -1,42 +1,70 @@
-"""The inputs of the classic suite: deterministic, public, the same for everyone."""
+"""What a submission is called with: the calls of a case, and the cases of the classic suite."""
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["Case", "classic_cases", "valid_range", "valid_reading"]
+__all__ = ["HANDED_ON", "Call", "Case", "Event", "Role", "classic_cases", "valid_range", "valid_reading"]
 
 Event = dict[str, Any]
+Role = str  # "core", "minority", "spike" or "corrupt"
+
+
+class _HandedOn:
+    """Stands for the state that the last call returned."""
+
+
+HANDED_ON: Final = _HandedOn()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One batch that a process is given.
+
+    Attributes:
+        events: the batch.
+        state: what goes with it; `HANDED_ON` for what the call before returned.
+        roles: of each event, in cases whose truth is drawn.
+        in_new_process: whether the process is replaced before, so that only the reported state goes on.
+        whole_state: whether the returned state is looked at item by item.
+    """
+
+    events: list[Event]
+    state: Any = HANDED_ON
+    roles: tuple[Role, ...] = ()
+    in_new_process: bool = False
+    whole_state: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Batches that one process is given, and the row they decide.
+    """Calls that are judged together, and the row they decide.
 
     Attributes:
         id: name of the case.
         row: the rubric row whose check judges the answers.
-        batches: the events of each call, in order; the state is handed on between them.
-        state: what the first call is given.
-        expected: readings that must survive (``tier1``).
+        calls: in their order.
+        expected: readings that must survive (``tier1`` of the classic suite).
+        drawn: whether every event has a role: then the checks of the hardened suite judge.
     """
 
     id: str
     row: str
-    batches: tuple[list[Event], ...]
-    state: dict[str, Any]
+    calls: tuple[Call, ...]
     expected: tuple[float, ...] = ()
+    drawn: bool = False
 
 
 def classic_cases() -> tuple[Case, ...]:
-    """Fresh copies of the five cases, the longest first."""
+    """Fresh copies of the five deterministic, public cases, the same for everyone, the longest first."""
+    flood = _flood()
     return (
-        Case("flood", "tier3", (_flood(),) * 12, _busy_state()),
-        Case("dirty", "tier1", (_dirty(),), _first_state(), expected=(5.4, 7.2)),
-        Case("flat", "tier2_flat", ([_event(ts, 9.0, "core") for ts in range(6)],), _first_state()),
-        Case("heavy_tail", "tier2_heavy_tail", (_heavy_tail(),), _first_state()),
-        Case("sanity", "validity", ([_event(ts, float(ts), "test") for ts in range(5)],), _first_state()),
+        Case("flood", "tier3", (Call(flood, _busy_state()), *[Call(flood)] * 11)),
+        Case("dirty", "tier1", (Call(_dirty(), _first_state()),), expected=(5.4, 7.2)),
+        Case("flat", "tier2_flat", (Call([_event(ts, 9.0, "core") for ts in range(6)], _first_state()),)),
+        Case("heavy_tail", "tier2_heavy_tail", (Call(_heavy_tail(), _first_state()),)),
+        Case("sanity", "validity", (Call([_event(ts, float(ts), "test") for ts in range(5)], _first_state()),)),
     )
 
 

@@ -18,12 +18,14 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_there_are_two_and_one_forks() -> None:
-    others = zygotes_of(os.getpid())
     async with running(pool_low=0, pool_high=0) as sandbox:
-        own = zygotes_of(os.getpid()) - others
+        assert sandbox._zygotes._pair is not None
+        pair = await sandbox._zygotes._pair
+        own = {pair.origin._pid, pair.forker._pid}
         assert len(own) == 2
-        assert {await forker_of(sandbox) for _ in range(3)} < own
-    assert zygotes_of(os.getpid()) <= others
+        assert own <= zygotes_of(os.getpid())
+        assert {await forker_of(sandbox) for _ in range(3)} == {pair.forker._pid}
+    assert not own & zygotes_of(os.getpid())
 
 
 async def test_one_that_forks_is_replaced_from_the_other_within_a_tenth_of_a_second() -> None:

@@ -2,12 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.grading import GUARDRAIL_WORDS
 from service.sandbox import Status
-from service.task import RUBRIC, Suite
+from service.task import RUBRIC, SEEDS, Suite
 
 __all__ = [
     "CheckRow",
@@ -16,9 +26,11 @@ __all__ = [
     "GradeRequest",
     "GradeResponse",
     "HealthResponse",
+    "IntegrityReport",
     "Problem",
     "ProblemField",
     "ReadyResponse",
+    "SeedSpan",
     "TaskResponse",
 ]
 
@@ -35,9 +47,9 @@ def _storable(source: str) -> str:
     return source
 
 
-def _no_seed(seed: Any) -> None:
-    if seed is not None:
-        raise PydanticCustomError("no_seed", "The classic suite takes no seed: leave it out")
+def _whole(number: Any) -> Any:
+    """JSON has one kind of number: 7.0 is the integer 7."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 Source = Annotated[str, StringConstraints(strict=True), AfterValidator(_storable)]
@@ -49,8 +61,8 @@ _EXAMPLE_CODE = (
 )
 
 
-def _documented(*examples: Any) -> ConfigDict:
-    return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": list(examples)})
+def _documented(*examples: Any, **schema: Any) -> ConfigDict:
+    return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": list(examples), **schema})
 
 
 class _Request(BaseModel):
@@ -105,14 +117,51 @@ class ExecuteResponse(BaseModel):
 class GradeRequest(_Request):
     """A submission: the whole replacement source."""
 
-    model_config = _documented({"code": _EXAMPLE_CODE, "suite": "classic"})
+    model_config = _documented(
+        {"code": _EXAMPLE_CODE, "suite": "classic"},
+        {"code": _EXAMPLE_CODE, "suite": "hardened", "seed": 7, "audit": True},
+        anyOf=[
+            {"properties": {"suite": {"const": "hardened"}}, "required": ["suite"]},
+            {"properties": {"seed": {"type": "null"}}},
+        ],
+    )
 
     code: Source = Field(description="Python source that defines process_batch(events, state)")
     suite: Suite = Field(Suite.CLASSIC, description="which inputs to grade on")
-    seed: Annotated[None, BeforeValidator(_no_seed)] = Field(
-        None, description="the classic suite has no seed: its inputs are the same for everyone"
+    seed: Annotated[int, BeforeValidator(_whole)] | None = Field(
+        None,
+        ge=0,
+        le=SEEDS["test"].high,
+        strict=True,
+        description="draws the inputs of the hardened suite; left out, the service draws it, and says which. The "
+        "classic suite takes none: its inputs are the same for everyone",
     )
-    audit: Literal[False] = Field(False, description="the classic suite has one seed, so there is nothing to audit")
+    audit: bool = Field(
+        False,
+        strict=True,
+        description="grades on further seeds and once more on the same, and reports `integrity`; the score is the same",
+    )
+
+    @field_validator("seed")
+    @classmethod
+    def _no_seed_of_classic(cls, seed: int | None, info: ValidationInfo) -> int | None:
+        if seed is not None and info.data.get("suite") is Suite.CLASSIC:
+            raise PydanticCustomError("no_seed", "The classic suite takes no seed: leave it out")
+        return seed
+
+
+class IntegrityReport(BaseModel):
+    """What an audit found; rows by their ids."""
+
+    model_config = ConfigDict(frozen=True)
+
+    overfit: bool = Field(description="rows hold on these inputs and are lost on most of the seeds")
+    overfit_rows: list[str]
+    nondeterministic: bool = Field(description="the same inputs gave other answers the second time")
+    nondeterministic_rows: list[str]
+    unstable_rows: list[str] = Field(description="rows that hold on some of the seeds only")
+    seeds: list[int] = Field(description="of the hardened suite, derived from the code")
+    scores: list[float] = Field(description="on each of them")
 
 
 class CheckRow(BaseModel):
@@ -163,7 +212,8 @@ class GradeResponse(BaseModel):
             ],
             "suite": "classic",
             "seed": None,
-            "grader_version": "1.0.0",
+            "integrity": None,
+            "grader_version": "1.1.0",
             "code_sha256": "d35edec383df5607fca2a3052bb64cf222c3e7409f3f50f4249ad13fa2971557",
             "duration_ms": 21.7,
         }
@@ -176,6 +226,7 @@ class GradeResponse(BaseModel):
     checks: list[CheckRow] = Field(description="the six rows, in the rubric's order")
     suite: Suite
     seed: int | None = Field(description="what the inputs were drawn from; null for classic")
+    integrity: IntegrityReport | None = Field(description="of an audit; null where none was asked for")
     grader_version: str
     code_sha256: str = Field(description="SHA-256 of the code's UTF-8, hexadecimal")
     duration_ms: float
@@ -216,6 +267,15 @@ class Limits(BaseModel):
     open_files: int
 
 
+class SeedSpan(BaseModel):
+    """Seeds, both ends inclusive."""
+
+    model_config = ConfigDict(frozen=True)
+
+    low: int
+    high: int
+
+
 class TaskResponse(BaseModel):
     """Everything an agent framework needs to put the task before a model."""
 
@@ -229,7 +289,12 @@ class TaskResponse(BaseModel):
             "tools": [{"name": "submit_code", "description": "…", "input_schema": {"type": "object"}}],
             "entry_point": "process_batch",
             "rubric": [{"id": "tier1", "title": "Tier 1: data integrity", "check": "tier1", "max_points": 20}],
-            "suites": ["classic"],
+            "suites": ["classic", "hardened"],
+            "seeds": {
+                "train": {"low": 0, "high": 999999999},
+                "validation": {"low": 1000000000, "high": 1499999999},
+                "test": {"low": 1500000000, "high": 1999999999},
+            },
             "limits": {
                 "wall_time_s": 5.0,
                 "max_wall_time_s": 30.0,
@@ -253,6 +318,7 @@ class TaskResponse(BaseModel):
     entry_point: str
     rubric: list[RubricEntry]
     suites: list[Suite]
+    seeds: dict[str, SeedSpan] = Field(description="of the hardened suite, disjoint, by what they are for")
     limits: Limits
     target_pass_band: PassBand
 
@@ -290,7 +356,7 @@ class HealthResponse(BaseModel):
         {
             "status": "healthy",
             "version": "0.1.0",
-            "grader_version": "1.0.0",
+            "grader_version": "1.1.0",
             "sandbox": {
                 "layers": ["rlimits", "landlock", "seccomp"],
                 "missing": [],

@@ -1,6 +1,7 @@
 """The three calls of the task: read it, try things out, hand in."""
 
 import hashlib
+import secrets
 import time
 from dataclasses import asdict
 from typing import Annotated
@@ -15,9 +16,11 @@ from service.api.models import (
     ExecuteResponse,
     GradeRequest,
     GradeResponse,
+    IntegrityReport,
     Limits,
     PassBand,
     RubricEntry,
+    SeedSpan,
     TaskResponse,
 )
 from service.api.problems import documented
@@ -27,6 +30,7 @@ from service.settings import Settings
 from service.task import (
     ENTRY_POINT,
     RUBRIC,
+    SEEDS,
     TARGET_PASS_BAND,
     TASK_ID,
     TASK_VERSION,
@@ -74,13 +78,21 @@ def native_routes(settings: Settings, sandbox: Sandbox, grader: Grader, admissio
     async def grade(request: GradeRequest) -> GradeResponse:
         """Grades a submission: five checks of 20 %, six rows, each with its reason.
 
+        The suite `hardened` draws its inputs from `seed`; with `audit` the answer says whether the submission fits
+        its inputs rather than the contract.
+
         A 200 says that it was graded, whatever it did: code that does not parse, dies or hangs scores what it
         earned, down to 0. A fault of the service is a 500 and gives no score at all.
         """
         _check_size("code", request.code, settings)
         started = time.perf_counter()
+        seed = _seed(request)
+        integrity = None
         with admission.enter():
-            result = await grader.grade(request.code)
+            if request.audit:
+                result, integrity = await grader.audit(request.code, seed=seed)
+            else:
+                result = await grader.grade(request.code, seed=seed)
         return GradeResponse(
             passed=result.passed,
             score=result.score,
@@ -88,13 +100,21 @@ def native_routes(settings: Settings, sandbox: Sandbox, grader: Grader, admissio
             feedback=result.feedback,
             checks=[CheckRow.model_validate(asdict(row)) for row in result.rows],
             suite=request.suite,
-            seed=request.seed,
+            seed=seed,
+            integrity=IntegrityReport.model_validate(integrity, from_attributes=True) if integrity else None,
             grader_version=GRADER_VERSION,
             code_sha256=hashlib.sha256(request.code.encode()).hexdigest(),
             duration_ms=_milliseconds_since(started),
         )
 
     return router
+
+
+def _seed(request: GradeRequest) -> int | None:
+    """What to draw from: the seed that was asked for, or one for training that nobody can foresee."""
+    if request.suite is Suite.CLASSIC or request.seed is not None:
+        return request.seed
+    return SEEDS["train"].low + secrets.randbelow(SEEDS["train"].high - SEEDS["train"].low + 1)
 
 
 def _task(settings: Settings, shape: ToolFormat, suite: Suite) -> TaskResponse:
@@ -109,6 +129,7 @@ def _task(settings: Settings, shape: ToolFormat, suite: Suite) -> TaskResponse:
         entry_point=ENTRY_POINT,
         rubric=[RubricEntry(id=row.id, title=row.title, check=row.check, max_points=row.max_points) for row in RUBRIC],
         suites=list(Suite),
+        seeds={purpose: SeedSpan(low=span.low, high=span.high) for purpose, span in SEEDS.items()},
         limits=Limits(**settings.model_dump(include=set(Limits.model_fields))),
         target_pass_band=PassBand(low=low, high=high),
     )

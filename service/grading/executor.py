@@ -23,6 +23,10 @@ class ProcessOutcome(Protocol):
         """After compiling: what spares other processes the same, where it can be had."""
 
     @property
+    def found(self) -> list[str]:
+        """After compiling: the words that the source's names hold."""
+
+    @property
     def defined(self) -> bool:
         """After loading: whether the entry point is there and callable."""
 
@@ -38,8 +42,8 @@ class ProcessOutcome(Protocol):
 class CodeProcess(Protocol):
     """A fresh process that has run nobody else's code."""
 
-    async def compile(self, code: str) -> ProcessOutcome:
-        """Compiles the submission's source, and runs nothing of it."""
+    async def compile(self, code: str, words: Sequence[str]) -> ProcessOutcome:
+        """Compiles the submission's source, looks for words in its names, and runs nothing of it."""
 
     async def load(self, code: str, entry_point: str, compiled: str | None) -> ProcessOutcome:
         """Runs the submission's source, which another process may have compiled."""

@@ -5,14 +5,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.errors import GauntletError
-from service.grading.cases import Case, classic_cases
-from service.grading.checks import Answer, CaseJudge
+from service.grading.answers import Answer
+from service.grading.audit import Integrity, derived_seeds, integrity_of
+from service.grading.cases import HANDED_ON, Case, classic_cases
 from service.grading.executor import CodeProcess, Executor, ProcessOutcome
+from service.grading.hardened import hardened_cases
+from service.grading.judge import CaseJudge
 from service.grading.scan import GUARDRAIL_WORDS, WORDS_NEEDED, guardrail_words
-from service.grading.score import Grade, rows_of, score_rows
+from service.grading.score import GRADER_VERSION, Grade, rows_of, score_rows
 from service.task.contract import ENTRY_POINT, RUBRIC
 
 __all__ = ["Grader"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A submission as every process of its grade gets it.
+
+    Attributes:
+        code: its text.
+        compiled: what spares a process compiling it.
+        words: those of `GUARDRAIL_WORDS` that count as found.
+        failure: why it does not compile, None when it does.
+    """
+
+    code: str
+    compiled: str | None = None
+    words: Sequence[str] = ()
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +40,22 @@ class _CaseRun:
     """What one case came to."""
 
     case: Case
-    row_broken: str | None = None
-    spread_broken: str | None = None
+    judge: CaseJudge
     load_failure: str | None = None
 
 
 class Grader:
-    """Grades submissions, each case in a fresh process, the cases of one grade side by side."""
+    """Grades submissions, each case in fresh processes, the cases of one grade side by side."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def grade(self, code: str) -> Grade:
-        """Grades one submission on the classic suite.
+    async def grade(self, code: str, *, seed: int | None = None) -> Grade:
+        """Grades one submission.
 
         Args:
             code: its whole source.
+            seed: draws the cases of the hardened suite; None for the classic suite.
 
         Returns:
             A grade, whatever the submission did.
@@ -43,51 +63,93 @@ class Grader:
         Raises:
             GauntletError: the executor's own fault: there is no grade then.
         """
-        first, *others = classic_cases()
-        compiled: asyncio.Future[ProcessOutcome] = asyncio.get_running_loop().create_future()
+        return _judged(*await self._runs(code, seed))
+
+    async def audit(self, code: str, *, seed: int | None = None) -> tuple[Grade, Integrity]:
+        """Grades one submission, and looks whether the grade says what it seems to.
+
+        Args:
+            code: its whole source.
+            seed: as for `grade`.
+
+        Returns:
+            The same grade as `grade` gives, and what further runs say about it.
+
+        Raises:
+            GauntletError: the executor's own fault.
+        """
+        source, once = await self._runs(code, seed, witnessed=True)
+        _, again = await self._runs(code, seed, witnessed=True)
+        further = {other: await self.grade(code, seed=other) for other in derived_seeds(code, seed)}
+        return (grade := _judged(source, once)), integrity_of(grade, further, _digests(once), _digests(again))
+
+    async def _runs(self, code: str, seed: int | None, *, witnessed: bool = False) -> tuple[_Source, list[_CaseRun]]:
+        first, *others = classic_cases() if seed is None else hardened_cases(GRADER_VERSION, seed)
+        source: asyncio.Future[_Source] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._compile_and_run(first, code, compiled))]
-                tasks += [group.create_task(self._run(case, code, compiled)) for case in others]
+                judge = CaseJudge(first, witnessed=witnessed)
+                tasks = [group.create_task(self._prepare_and_run(first, judge, code, source))]
+                for case in others:
+                    judge = CaseJudge(case, witnessed=witnessed)
+                    tasks.append(group.create_task(self._run(case, judge, source)))
         except* GauntletError as faults:
             raise faults.exceptions[0] from None
-        return _judged(code, [task.result() for task in tasks])
+        return source.result(), [task.result() for task in tasks]
 
-    async def _compile_and_run(self, case: Case, code: str, compiled: "asyncio.Future[ProcessOutcome]") -> _CaseRun:
+    async def _prepare_and_run(
+        self, case: Case, judge: CaseJudge, code: str, prepared: "asyncio.Future[_Source]"
+    ) -> _CaseRun:
         """One process compiles the source for all, before any of it has run there."""
         async with self._executor.process() as process:
-            compiled.set_result(await process.compile(code))
-            return await _load_and_call(process, case, code, compiled.result())
+            prepared.set_result(source := await _prepared(process, code, drawn=case.drawn))
+            failure = source.failure or await _load_and_call(process, source, judge)
+        return await self._finished(_CaseRun(case, judge, failure), source)
 
-    async def _run(self, case: Case, code: str, compiled: "asyncio.Future[ProcessOutcome]") -> _CaseRun:
-        if not (outcome := await compiled).ok:
-            return _CaseRun(case, load_failure=_load_failure(outcome))
-        async with self._executor.process() as process:
-            return await _load_and_call(process, case, code, outcome)
+    async def _run(self, case: Case, judge: CaseJudge, prepared: "asyncio.Future[_Source]") -> _CaseRun:
+        source = await prepared
+        return await self._finished(_CaseRun(case, judge, source.failure), source)
+
+    async def _finished(self, run: _CaseRun, source: _Source) -> _CaseRun:
+        """Goes on in one process after another, until nothing can change the verdict."""
+        judge = run.judge
+        while run.load_failure is None and judge.next_call is not None:
+            was_called = judge.was_called
+            async with self._executor.process() as process:
+                failure = await _load_and_call(process, source, judge)
+            if failure is not None and not was_called:
+                return _CaseRun(run.case, judge, failure)
+            if failure is not None:
+                judge.fail(f"after a restart: {failure}")
+        return run
 
 
-async def _load_and_call(process: CodeProcess, case: Case, code: str, compiled: ProcessOutcome) -> _CaseRun:
+async def _prepared(process: CodeProcess, code: str, *, drawn: bool) -> _Source:
+    compiled = await process.compile(code, GUARDRAIL_WORDS if drawn else ())
     if not compiled.ok:
-        return _CaseRun(case, load_failure=_load_failure(compiled))
-    loaded = await process.load(code, ENTRY_POINT, compiled.compiled)
+        return _Source(code, failure=_load_failure(compiled))
+    return _Source(code, compiled.compiled, compiled.found if drawn else guardrail_words(code))
+
+
+async def _load_and_call(process: CodeProcess, source: _Source, judge: CaseJudge) -> str | None:
+    """Makes calls until the process is to be replaced; answers why the source could not be loaded, if it could not."""
+    loaded = await process.load(source.code, ENTRY_POINT, source.compiled)
     if not loaded.ok or not loaded.defined:
-        return _CaseRun(case, load_failure=_load_failure(loaded))
-    return await _call(process, case)
-
-
-async def _call(process: CodeProcess, case: Case) -> _CaseRun:
-    judge = CaseJudge(case)
-    while (index := judge.next_batch) is not None:
-        events = case.batches[index]
-        if index == 0:
-            outcome = await process.call(events, case.state, whole_state=False)
+        return _load_failure(loaded)
+    is_new = True
+    while (call := judge.next_call) is not None and (is_new or not call.in_new_process):
+        if call.state is not HANDED_ON:
+            outcome = await process.call(call.events, call.state, whole_state=call.whole_state)
+        elif is_new:
+            outcome = await process.call(call.events, judge.reported_state, whole_state=call.whole_state)
         else:
-            outcome = await process.call_again(events, whole_state=False)
+            outcome = await process.call_again(call.events, whole_state=call.whole_state)
+        is_new = False
         if outcome.ok:
             judge.hear(Answer(outcome.returned, outcome.given_state))
         else:
             judge.fail(outcome.summary)
-    return _CaseRun(case, judge.row_broken, judge.spread_broken)
+    return None
 
 
 def _load_failure(loaded: ProcessOutcome) -> str:
@@ -96,26 +158,36 @@ def _load_failure(loaded: ProcessOutcome) -> str:
     return loaded.summary if loaded.summary.startswith("Syntax error") else f"Import failed: {loaded.summary}"
 
 
-def _judged(code: str, runs: Sequence[_CaseRun]) -> Grade:
+def _digests(runs: Sequence[_CaseRun]) -> dict[str, str]:
+    return {run.case.row: f"{run.load_failure} {run.judge.row_broken} {run.judge.digest}" for run in runs}
+
+
+def _judged(source: _Source, runs: Sequence[_CaseRun]) -> Grade:
     for run in runs:
         if run.load_failure is not None:
             everything = {row.id: run.load_failure for row in RUBRIC}
             return score_rows(rows_of(everything), feedback=f"✗ {run.load_failure}")
-    broken = {run.case.row: run.row_broken for run in runs if run.row_broken is not None}
+    broken = {run.case.row: run.judge.row_broken for run in runs if run.judge.row_broken is not None}
     if "validity" not in broken and (reason := _spread_broken(runs)) is not None:
         broken["validity"] = reason
-    words = guardrail_words(code)
-    if len(words) < WORDS_NEEDED:
-        found = ", ".join(words) or "none"
-        broken["guardrails"] = (
-            f"{WORDS_NEEDED} of {', '.join(GUARDRAIL_WORDS)} are needed in the source; found: {found}"
-        )
+    if (reason := _guardrails_broken(source, runs)) is not None:
+        broken["guardrails"] = reason
     return score_rows(rows_of(broken))
 
 
 def _spread_broken(runs: Sequence[_CaseRun]) -> str | None:
     """A defect is charged once: mean and std count for the cases whose own row holds."""
     for run in runs:
-        if run.row_broken is None and run.spread_broken is not None:
-            return f"in the {run.case.id.replace('_', ' ')} case, {run.spread_broken}"
+        if run.judge.row_broken is None and run.judge.spread_broken is not None:
+            return f"in the {run.case.id.replace('_', ' ')} case, {run.judge.spread_broken}"
     return None
+
+
+def _guardrails_broken(source: _Source, runs: Sequence[_CaseRun]) -> str | None:
+    """Words of the source; where cases are drawn, its telemetry must be about them, too."""
+    if len(source.words) < WORDS_NEEDED:
+        where = "names of the source" if any(run.case.drawn for run in runs) else "source"
+        found = ", ".join(source.words) or "none"
+        return f"{WORDS_NEEDED} of {', '.join(GUARDRAIL_WORDS)} are needed in the {where}; found: {found}"
+    evidence = [run.judge.telemetry.broken for run in runs if run.case.drawn and run.case.row == "tier3"]
+    return evidence[0] if evidence else None

@@ -7,7 +7,7 @@ from service.task.contract import RUBRIC, RubricRow
 
 __all__ = ["GRADER_VERSION", "Grade", "Row", "rows_of", "score_rows"]
 
-GRADER_VERSION = "1.0.0"
+GRADER_VERSION = "1.1.0"
 _ALL_HOLD = "✓ All tiers stable"
 
 

@@ -49,6 +49,12 @@ class Outcome:
         return compiled if isinstance(compiled, str) else None
 
     @property
+    def found(self) -> list[str]:
+        """After compiling: the words that its names hold."""
+        found = (self.answer or {}).get("found")
+        return [word for word in found if isinstance(word, str)] if isinstance(found, list) else []
+
+    @property
     def defined(self) -> bool:
         """Whether a loaded submission defines the entry point."""
         return (self.answer or {}).get("defined") is True

@@ -79,9 +79,14 @@ class SandboxProcess:
         """How it ended; to be asked after its end."""
         return self._end_result()[0]
 
-    async def compile(self, code: str) -> Outcome:
-        """Compiles the source of a submission, and runs nothing of it: what comes back is our own code's word."""
-        return await self.ask({"op": "compile", "code": code})
+    async def compile(self, code: str, words: Sequence[str] = ()) -> Outcome:
+        """Compiles the source of a submission, and runs nothing of it: what comes back is our own code's word.
+
+        Args:
+            code: the source.
+            words: to be looked for in its names.
+        """
+        return await self.ask({"op": "compile", "code": code, "words": list(words)})
 
     async def load(self, code: str, entry_point: str, compiled: str | None = None) -> Outcome:
         """Runs the source of a submission, which must define the entry point.

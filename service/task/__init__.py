@@ -1,17 +1,30 @@
 """What the agent is asked: the prompt, the fragile pipeline in it, the tools and the rubric's wording. Pure."""
 
-from service.task.contract import ENTRY_POINT, RUBRIC, TARGET_PASS_BAND, TASK_ID, TASK_VERSION, TITLE, RubricRow, Suite
+from service.task.contract import (
+    ENTRY_POINT,
+    RUBRIC,
+    SEEDS,
+    TARGET_PASS_BAND,
+    TASK_ID,
+    TASK_VERSION,
+    TITLE,
+    RubricRow,
+    SeedRange,
+    Suite,
+)
 from service.task.prompt import fragile_pipeline, prompt
 from service.task.tools import ToolFormat, tool_schemas
 
 __all__ = [
     "ENTRY_POINT",
     "RUBRIC",
+    "SEEDS",
     "TARGET_PASS_BAND",
     "TASK_ID",
     "TASK_VERSION",
     "TITLE",
     "RubricRow",
+    "SeedRange",
     "Suite",
     "ToolFormat",
     "fragile_pipeline",

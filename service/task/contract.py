@@ -7,11 +7,14 @@ __all__ = [
     "BUFFER_LIMIT",
     "ENTRY_POINT",
     "RUBRIC",
+    "SEEDS",
+    "STATE_LIMIT",
     "TARGET_PASS_BAND",
     "TASK_ID",
     "TASK_VERSION",
     "TITLE",
     "RubricRow",
+    "SeedRange",
     "Suite",
 ]
 
@@ -20,6 +23,7 @@ TASK_VERSION = "1.0.0"
 TITLE = "Resilience Gauntlet: harden a streaming-sensor pipeline"
 ENTRY_POINT = "process_batch"
 BUFFER_LIMIT = 240  # rows, after every call
+STATE_LIMIT = 2400  # values in the whole state, after every call
 TARGET_PASS_BAND = (0.10, 0.40)  # pass rates at which the task separates models
 
 
@@ -27,6 +31,22 @@ class Suite(StrEnum):
     """Which inputs a submission is graded on."""
 
     CLASSIC = "classic"
+    HARDENED = "hardened"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedRange:
+    """Seeds of the hardened suite for one purpose, both ends inclusive."""
+
+    low: int
+    high: int
+
+
+SEEDS = {  # disjoint, so that nobody is evaluated on what was trained on
+    "train": SeedRange(0, 999_999_999),
+    "validation": SeedRange(1_000_000_000, 1_499_999_999),
+    "test": SeedRange(1_500_000_000, 1_999_999_999),
+}
 
 
 @dataclass(frozen=True, slots=True)

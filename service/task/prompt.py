@@ -1,11 +1,13 @@
-"""The prompt: what a model reads before its first call. Its text is `prompt.md`."""
+"""The prompt: what a model reads before its first call. Its text is `prompt.md`, with `prompt_hardened.md` in it."""
 
 from functools import cache
 from importlib.resources import files
 
-from service.task.contract import BUFFER_LIMIT, Suite
+from service.task.contract import BUFFER_LIMIT, STATE_LIMIT, Suite
 
 __all__ = ["fragile_pipeline", "prompt"]
+
+_NEXT = "## How to work"  # what follows the contract
 
 
 @cache
@@ -18,9 +20,13 @@ def fragile_pipeline() -> str:
 @cache
 def prompt(suite: Suite) -> str:
     """The whole prompt for a suite; it shows no grader input."""
-    del suite  # the classic suite's contract holds for every suite there is
     template = _text("prompt.md")
-    return template.replace("{{source}}", fragile_pipeline().rstrip()).replace("{{buffer_limit}}", str(BUFFER_LIMIT))
+    if suite is Suite.HARDENED:
+        template = template.replace(_NEXT, _text("prompt_hardened.md") + _NEXT)
+    values = {"source": fragile_pipeline().rstrip(), "buffer_limit": BUFFER_LIMIT, "state_limit": f"{STATE_LIMIT:,}"}
+    for name, value in values.items():
+        template = template.replace(f"{{{{{name}}}}}", str(value))
+    return template
 
 
 def _text(name: str) -> str:

@@ -6,8 +6,10 @@ import time
 from collections import deque
 from typing import Any
 
+from service.grading.answers import Answer
 from service.grading.cases import Case, classic_cases
-from service.grading.checks import Answer, CaseJudge
+from service.grading.hardened import hardened_cases
+from service.grading.judge import CaseJudge
 from service.sandbox import reading
 from service.sandbox.inside import wire
 from service.sandbox.outcome import Outcome, Status, printable
@@ -18,7 +20,7 @@ __all__ = ["check", "same"]
 _MAX_CPU_S = 1.0  # of all readings of one payload, up to an answer's limit of bytes, instrumented or not
 _MAX_DEPTH = 201  # of a text; hence less one of a value
 _REFUSED = object()
-_CASES = classic_cases()
+_CASES = (*classic_cases(), *hardened_cases("fuzz", 1))
 
 
 def check(payload: bytes) -> Any:
@@ -154,7 +156,7 @@ def _check_verdicts(answer: Answer) -> None:
 
 def _holds(case: Case, answer: Answer) -> bool:
     judge = CaseJudge(case)
-    while judge.next_batch is not None:
+    while judge.next_call is not None:
         judge.hear(answer)
     for reason in (judge.row_broken, judge.spread_broken):
         assert reason is None or (reason.isprintable() and 0 < len(reason) < 300)

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.grading.cases import Case, classic_cases, valid_range, valid_reading
-from service.grading.checks import Answer, BrokenError, CaseJudge, check_spread
+from service.grading.answers import Answer, BrokenError
+from service.grading.cases import HANDED_ON, Case, classic_cases, valid_range, valid_reading
+from service.grading.checks import check_spread
+from service.grading.judge import CaseJudge
 from service.grading.scan import guardrail_words
 from service.grading.score import Grade, rows_of, score_rows
 from service.sandbox.inside.wire import Opaque
@@ -46,8 +48,8 @@ def answer(*, given_state: Any = None, **changes: Any) -> Answer:
 def judged(case: Case, *answers: Answer) -> CaseJudge:
     """A judge that has heard the answers, as far as they can change its verdict; one stands for all of them."""
     judge = CaseJudge(case)
-    given_answers = iter(answers if len(answers) > 1 else answers * len(case.batches))
-    while judge.next_batch is not None:
+    given_answers = iter(answers if len(answers) > 1 else answers * len(case.calls))
+    while judge.next_call is not None:
         judge.hear(next(given_answers))
     return judge
 
@@ -264,7 +266,7 @@ def test_the_given_buffer_does_not_grow_past_240_unless_it_came_with_more(
     came_with: int, left_with: int, holds: bool
 ) -> None:
     flood = CASES["tier3"]
-    case = replace(flood, state=first_state(buffer=buffer_of(came_with)), batches=flood.batches[:1])
+    case = replace(flood, calls=(replace(flood.calls[0], state=first_state(buffer=buffer_of(came_with))),))
     reason = broken("tier3", answer(given_state=first_state(buffer=buffer_of(left_with))), case=case)
 
     assert reason == (None if holds else f"the buffer that was passed in has grown to {left_with} rows")
@@ -272,7 +274,8 @@ def test_the_given_buffer_does_not_grow_past_240_unless_it_came_with_more(
 
 def test_a_buffer_that_came_with_more_may_not_lend_its_room_to_the_next_call() -> None:
     flood = CASES["tier3"]
-    case = replace(flood, state=first_state(buffer=buffer_of(300)), batches=flood.batches[:2])
+    first = replace(flood.calls[0], state=first_state(buffer=buffer_of(300)))
+    case = replace(flood, calls=(first, flood.calls[1]))
     as_it_came = answer(given_state=first_state(buffer=buffer_of(300)))
 
     reason = broken("tier3", as_it_came, as_it_came, case=case)
@@ -419,32 +422,39 @@ def test_every_call_of_a_case_is_looked_at() -> None:
 
 def test_the_cases_are_those_of_the_contract() -> None:
     flood, dirty, flat, heavy_tail, sanity_case = classic_cases()
+    state = flood.calls[0].state
 
-    assert sorted((event["ts"], event["reading"]) for event in dirty.batches[0] if event["reading"] is not None) == [
+    known = [event for event in dirty.calls[0].events if event["reading"] is not None]
+    assert sorted((event["ts"], event["reading"]) for event in known) == [
         (2, "5.4"), (3, " NaN"), (4, "7.2"), (5, "bad"),
     ]  # fmt: skip
-    assert flat.batches[0] == rows(*[9.0] * 6)
-    assert [(event["ts"], event["tag"]) for event in heavy_tail.batches[0]][6:] == [
+    assert flat.calls[0].events == rows(*[9.0] * 6)
+    assert [(event["ts"], event["tag"]) for event in heavy_tail.calls[0].events][6:] == [
         (100, "spike"), (101, "spike"), (200, "minority"), (201, "minority"),
     ]  # fmt: skip
-    assert [event["reading"] for event in heavy_tail.batches[0]] == pytest.approx(
+    assert [event["reading"] for event in heavy_tail.calls[0].events] == pytest.approx(
         [10.0, 10.1, 10.2, 10.3, 10.4, 10.5, 1000.0, 1000.0, 9.5, 9.5]
     )
-    assert len(flood.batches) == 12
-    assert [event["reading"] for event in flood.batches[0]] == [ts % 7 for ts in range(60)]
-    assert (flood.state["seen"], len(flood.state["buffer"]), flood.state["buffer"].maxlen) == (190, 150, 260)
-    assert [(event["ts"], event["reading"]) for event in sanity_case.batches[0]] == [(ts, float(ts)) for ts in range(5)]
+    assert len(flood.calls) == 12
+    assert all(call.state is HANDED_ON and not call.in_new_process for call in flood.calls[1:])
+    assert [event["reading"] for event in flood.calls[0].events] == [ts % 7 for ts in range(60)]
+    assert (state["seen"], len(state["buffer"]), state["buffer"].maxlen) == (190, 150, 260)
+    assert [(event["ts"], event["reading"]) for event in sanity_case.calls[0].events] == [
+        (ts, float(ts)) for ts in range(5)
+    ]
     for case in (dirty, flat, heavy_tail, sanity_case):
-        assert case.state == {"seen": 0, "limit": 200, "buffer": deque(), "z_cutoff": 3}
-        assert case.state["buffer"].maxlen == 240
+        assert len(case.calls) == 1
+        state = case.calls[0].state
+        assert state == {"seen": 0, "limit": 200, "buffer": deque(), "z_cutoff": 3}
+        assert state["buffer"].maxlen == 240
 
 
 def test_cases_are_fresh_so_that_no_grade_can_spoil_the_next() -> None:
     for case in classic_cases():
-        case.batches[0].clear()
-        case.state.clear()
+        case.calls[0].events.clear()
+        case.calls[0].state.clear()
 
-    assert all(case.batches[0] and case.state for case in classic_cases())
+    assert all(case.calls[0].events and case.calls[0].state for case in classic_cases())
 
 
 # The scan

@@ -195,7 +195,8 @@ class Pairs:
         if depth >= MAX_DEPTH:
             return Opaque("nested too deeply")
         inner = depth + (1 if all(_is_plain(key) for key, _ in self.pairs) else 2)  # pairs are lists, as text
-        return {key.image(inner): item.image(inner) for key, item in self.pairs}
+        image = {key.image(inner): item.image(inner) for key, item in self.pairs}
+        return image if len(image) == dict.__len__(self.made()) else Opaque("keys that are one")
 
 
 @dataclass(frozen=True)

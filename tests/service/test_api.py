@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import time
 from pathlib import Path
@@ -121,6 +122,48 @@ async def test_the_fragile_pipeline_scores_20_percent(client: httpx.AsyncClient)
     assert {row["id"] for row in body["checks"] if row["passed"]} == {"validity"}
 
 
+@pytest.mark.parametrize("seed", [0, 7, 7.0, 1_999_999_999])
+async def test_the_hardened_suite_is_graded_from_its_seed(client: httpx.AsyncClient, seed: float) -> None:
+    code = next(iter(HONEST.values()))
+    body = (await client.post("/grade", json={"code": code, "suite": "hardened", "seed": seed})).json()
+    assert (body["passed"], body["suite"], body["seed"]) == (True, "hardened", seed)
+    assert body["integrity"] is None
+
+
+async def test_without_a_seed_one_for_training_is_drawn_and_told(client: httpx.AsyncClient) -> None:
+    code = next(iter(HONEST.values()))
+    seeds = [
+        (await client.post("/grade", json={"code": code, "suite": "hardened", "seed": None})).json()["seed"]
+        for _ in range(3)
+    ]
+    assert len(set(seeds)) == 3
+    assert all(0 <= seed <= 999_999_999 for seed in seeds)
+
+
+async def test_an_audit_is_added_to_the_same_grade(client: httpx.AsyncClient) -> None:
+    code = next(iter(HONEST.values()))
+    plain, audited = [
+        (await client.post("/grade", json={"code": code, "audit": audit})).json() for audit in (False, True)
+    ]
+    integrity = audited.pop("integrity")
+    assert plain.pop("integrity") is None
+    assert plain | {"duration_ms": 0} == audited | {"duration_ms": 0}
+    assert (integrity["overfit"], integrity["nondeterministic"], integrity["scores"]) == (False, False, [1.0] * 5)
+
+
+async def test_the_prompt_of_the_hardened_suite_holds_its_whole_contract(client: httpx.AsyncClient) -> None:
+    classic, hardened = [
+        (await client.get("/task", params={"suite": suite})).json() for suite in ("classic", "hardened")
+    ]
+    assert (hardened["suite"], hardened["suites"]) == ("hardened", ["classic", "hardened"])
+    contract, how = classic["prompt"].split("## How to work")
+    assert hardened["prompt"].startswith(contract)
+    assert hardened["prompt"].endswith(how)
+    assert "at most 2,400 values" in hardened["prompt"]
+    spans = sorted((span["low"], span["high"]) for span in hardened["seeds"].values())
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(spans))
+
+
 async def test_grading_the_same_code_again_gives_the_same_grade(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(
         *(client.post("/grade", json={"code": next(iter(HONEST.values()))}) for _ in range(6))
@@ -140,7 +183,13 @@ async def test_grading_the_same_code_again_gives_the_same_grade(client: httpx.As
         ("/grade", {"code": "x", "suit": "classic"}, "suit"),
         ("/grade", {"code": "x", "suite": "impossible"}, "suite"),
         ("/grade", {"code": "x", "seed": 7}, "seed"),
+        ("/grade", {"code": "x", "suite": "hardened", "seed": -1}, "seed"),
+        ("/grade", {"code": "x", "suite": "hardened", "seed": 2_000_000_000}, "seed"),
+        ("/grade", {"code": "x", "suite": "hardened", "seed": 1.5}, "seed"),
+        ("/grade", {"code": "x", "suite": "hardened", "seed": "1"}, "seed"),
+        ("/grade", {"code": "x", "suite": "hardened", "seed": True}, "seed"),
         ("/grade", {"code": "x", "audit": "maybe"}, "audit"),
+        ("/grade", {"code": "x", "audit": 1}, "audit"),
         ("/grade", {"code": "\ud800"}, "code"),
         ("/grade", {"code": "#" * (256 * 1024 + 1)}, "code"),
         ("/grade", [], "body"),

@@ -7,7 +7,8 @@ The answers are claims, nothing more: this process is the submission's from the 
 ``op``      members of the message                      members of the answer, beside ``status``, ``error``, ``line``
 ==========  ==========================================  ==========================================================
 execute     ``code``                                    ``result``: str or null, ``truncated``
-compile     ``code``                                    ``compiled``: str, or null where it would be too long
+compile     ``code``, ``words``                         ``compiled``: str, or null where it would be too long;
+                                                        ``found``: those of the words that are in its names
 load        ``code``, ``entry_point``, ``compiled``     ``defined``: whether there is such a callable
             (str or null)
 call        ``events``, ``state`` or ``hand_on``,       ``returned``, ``given_state`` as the call left it, or
@@ -29,6 +30,7 @@ from collections import deque
 from typing import Any
 
 from . import memory, probes, running, wire
+from .names import words_in_names
 from .protocol import CHANNEL
 
 __all__ = ["Session"]
@@ -92,8 +94,8 @@ class Session:
         match message:
             case {"op": "execute", "code": code}:
                 return self._execute(code)
-            case {"op": "compile", "code": code}:
-                return self._compile(code)
+            case {"op": "compile", "code": code, "words": words}:
+                return self._compile(code, words)
             case {"op": "load", "code": code, "entry_point": entry_point, "compiled": compiled}:
                 return self._load(code, entry_point, compiled)
             case {"op": "call", "events": events, "whole": whole, "hand_on": True}:
@@ -140,9 +142,11 @@ class Session:
             except Exception:  # noqa: S112 - the submission closed or broke it: its output is lost to itself
                 continue
 
-    def _compile(self, code: str) -> dict[str, Any]:
+    def _compile(self, code: str, words: list[str]) -> dict[str, Any]:
         compiled = binascii.b2a_base64(marshal.dumps(running.compiled(code)), newline=False).decode("ascii")
-        return {"status": "ok", "compiled": compiled if len(compiled) < self._max_answer_bytes // 2 else None}
+        found = words_in_names(running.parsed(code), words) if words else []
+        fits = len(compiled) < self._max_answer_bytes // 2
+        return {"status": "ok", "compiled": compiled if fits else None, "found": found}
 
     def _load(self, code: str, entry_point: str, compiled: str | None) -> dict[str, Any]:
         program = running.compiled(code) if compiled is None else marshal.loads(binascii.a2b_base64(compiled))

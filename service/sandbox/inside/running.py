@@ -14,7 +14,7 @@ import traceback
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
-__all__ = ["FILENAME", "Failure", "compiled", "evaluate", "failure_of", "load", "main_module"]
+__all__ = ["FILENAME", "Failure", "compiled", "evaluate", "failure_of", "load", "main_module", "parsed"]
 
 FILENAME = "<submission>"
 MAX_ERROR_CHARS = 4000
@@ -55,6 +55,16 @@ def compiled(source: str) -> CodeType:
     return code
 
 
+def parsed(source: str) -> ast.Module:
+    """Parses a whole module.
+
+    Raises:
+        Failure: it does not parse.
+    """
+    tree: ast.Module = _compiled(source, source, "exec", ast.PyCF_ONLY_AST)
+    return tree
+
+
 def load(source: str, code: CodeType, scope: dict[str, Any]) -> None:
     """Runs a whole module in the given globals.
 
@@ -84,7 +94,7 @@ def evaluate(source: str, scope: dict[str, Any]) -> Any:
             expression = None
         if expression is not None:
             return _run(expression, scope)
-    tree: ast.Module = _compiled(source, source, "exec", ast.PyCF_ONLY_AST)
+    tree = parsed(source)
     last = tree.body[-1] if tree.body else None
     if not isinstance(last, ast.Expr):
         _run(_compiled(tree, source, "exec"), scope)

@@ -11,7 +11,8 @@ kind        substitute             further     decodes to
 ``deque``   items                  maxlen      ``collections.deque``
 ``rows``    keys, then for each                ``list`` of ``dict``, all with these keys
             its values in turn
-``dict``    ``[key, value]`` pairs             ``dict`` whose keys are not all plain strings
+``dict``    ``[key, value]`` pairs             ``dict`` whose keys are not all plain strings, or `Opaque` where
+                                               a key comes twice
 ``opaque``  null                   type name   `Opaque`, which no check accepts
 ``held``    null                   kind and    `Held`, a list or deque of which only the length was asked
                                    length

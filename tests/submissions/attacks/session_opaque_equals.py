@@ -1,0 +1,15 @@
+# suite: classic
+# twin: twins/returns_nothing
+# why: sends marks that claim a length, a type and a value
+
+# telemetry, fallback
+import sys
+
+wire = sys.modules["service.sandbox.inside.wire"]
+child = sys.modules["service.sandbox.inside.child"]
+
+wire._Walk._opaque = lambda self, name, path: self.marks.append(["opaque", path, name, {"length": 1, "type_name": "dict"}])
+
+
+def process_batch(events, state):
+    return {"clean": object(), "telemetry": object(), "state": {"buffer": object()}}

@@ -7,7 +7,7 @@ import sys
 
 
 def attempt():
-    root = os.path.dirname(os.path.dirname(os.path.dirname(sys.modules["service.sandbox.inside.wire"].__file__ or "/")))
+    root = sys._getframe(2).f_code.co_filename.rpartition("/sandbox/")[0]
     return open(os.path.join(root, "grading", "cases.py")).read()
 
 

@@ -42,5 +42,7 @@ plain = process_batch
 
 def process_batch(events, state):
     result = plain(events, state)
-    result["state"]["buffer"] = Short([*list.__iter__(state["buffer"]), *result["clean"]])
+    held = state["buffer"]
+    rows = list.__iter__(held) if type(held) is Short else held
+    result["state"]["buffer"] = Short([*rows, *result["clean"]])
     return result

@@ -42,5 +42,5 @@ plain = process_batch
 
 def process_batch(events, state):
     result = plain(events, state)
-    result["clean"] = [row | {"reading": Small(row["reading"])} for row in result["clean"]]
+    result["clean"] = [row | {"reading": Small(row["reading"])} if row["tag"] == "spike" else row for row in result["clean"]]
     return result

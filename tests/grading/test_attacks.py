@@ -29,14 +29,14 @@ WALL_TIME_S = 1.0  # what hangs is over soon; all else needs a twentieth of it
 
 # What stands for a slip of the attack's own: it would have been stopped by nothing but its author.
 SLIPS = re.compile(
-    r"\b(AttributeError|ImportError|IndexError|KeyError|NameError|StopIteration|Syntax error|TypeError)\b"
+    r"(?<!could not be read: )\b(AttributeError|ImportError|IndexError|KeyError|NameError|StopIteration|Syntax error|TypeError)\b"
 )
 
 _BUFFER = "says that its own buffer is short; no more than emptying it would earn"
 BEATS_ITS_TWIN = {
     "channel_last_answer_again": _BUFFER,
-    "mutation_given_buffer_deleted": "takes the grown buffer out of the given state; leaving it alone would earn as much",
-    "mutation_given_state_emptied": "the grown buffer is no longer that of the given state; leaving it alone is as good",
+    "mutation_given_buffer_deleted": "takes the grown buffer out of the given state; leaving it alone is as good",
+    "mutation_given_state_emptied": "the given state has a buffer other than the grown; leaving it alone is as good",
     "objects_same_key_twice": "a row with two keys that spell reading is read by the last; clipping would earn as much",
     "session_handed_back": "says that the given state is the returned one; leaving its buffer alone would earn as much",
     "session_held_zero": _BUFFER,
@@ -155,7 +155,7 @@ def test_the_grafts_are_many_and_spread_over_all_rows() -> None:
 
 
 def test_no_source_is_there_twice() -> None:
-    corpus = [*ATTACKS, *TWINS, *GRAFTS, *submissions("honest", "edge", "wrong")]
+    corpus: list[Attack | Submission] = [*ATTACKS, *TWINS, *GRAFTS, *submissions("honest", "edge", "wrong")]
     sources = Counter(one.source for one in corpus)
 
     assert [source for source, count in sources.items() if count > 1] == []

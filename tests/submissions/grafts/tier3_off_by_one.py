@@ -6,7 +6,7 @@ import math
 from collections import deque
 from statistics import median
 
-MAX_BUFFER = 241
+MAX_BUFFER = 240
 REACH = 15  # in robust deviations: spikes lie far outside, minority groups inside
 
 
@@ -63,7 +63,7 @@ def process_batch(events, state):
     mean, std = summarize([row["reading"] for row in clean])
 
     # backpressure: the oldest rows make room, whatever came in
-    buffer = deque(state["buffer"], maxlen=MAX_BUFFER)
+    buffer = deque(state["buffer"], maxlen=MAX_BUFFER + 1)
     buffer.extend(clean)
     state["buffer"] = buffer
     state["seen"] += len(events)

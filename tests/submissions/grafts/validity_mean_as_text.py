@@ -75,4 +75,4 @@ def process_batch(events, state):
         "kept": len(clean),
         "backpressure": state["seen"] > state["limit"],
     }
-    return {"clean": clean, "mean": f"{mean:.3f}", "std": std, "alerts": alerts, "telemetry": telemetry, "state": state}
+    return {"clean": clean, "mean": str(mean), "std": std, "alerts": alerts, "telemetry": telemetry, "state": state}

@@ -29,7 +29,8 @@ WALL_TIME_S = 1.0  # what hangs is over soon; all else needs a twentieth of it
 
 # What stands for a slip of the attack's own: it would have been stopped by nothing but its author.
 SLIPS = re.compile(
-    r"(?<!could not be read: )\b(AttributeError|ImportError|IndexError|KeyError|NameError|StopIteration|Syntax error|TypeError)\b"
+    r"(?<!could not be read: )\b"
+    r"(AttributeError|ImportError|IndexError|KeyError|NameError|StopIteration|Syntax error|TypeError)\b"
 )
 
 _BUFFER = "says that its own buffer is short; no more than emptying it would earn"

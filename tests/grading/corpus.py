@@ -2,18 +2,18 @@
 
 A file begins with a header of comments (``suite``, ``loses``, ``why``, and ``feedback`` where it says more than the
 rows), then an empty line, then the submission's source. The header is no part of the submission: what is graded is
-what follows it.
+what follows it. An attack's header names a ``twin`` in the place of what is lost: the same submission with the attack
+taken out. ``overfit: yes`` stands where the suite accepts what the attack does.
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FOLDER", "ROWS", "Submission", "submissions"]
+__all__ = ["FOLDER", "ROWS", "Attack", "Submission", "attacks", "submissions"]
 
 FOLDER = Path(__file__).parents[1] / "submissions"
 ROWS = ("tier1", "tier2_flat", "tier2_heavy_tail", "tier3", "validity", "guardrails")
-_KEYS = ("suite", "loses", "why", "feedback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +40,76 @@ class Submission:
         return self.id
 
 
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """A source that tries to earn what its twin loses.
+
+    Attributes:
+        id: path below the folder, without the suffix.
+        source: without the header.
+        twin: id of the submission that is left when the attack is taken out.
+        overfit: fitted to what the suite is known to ask, which it accepts: it may score above its twin.
+        why: what it tries.
+    """
+
+    id: str
+    source: str
+    twin: str
+    overfit: bool
+    why: str
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def group(self) -> str:
+        """The kind of attack: the file's name up to the first underscore."""
+        return self.id.rpartition("/")[2].partition("_")[0]
+
+
 def submissions(*folders: str) -> list[Submission]:
     """All of the corpus in some of its folders, in a stable order."""
-    return [_read(path) for folder in folders for path in sorted((FOLDER / folder).glob("*.py"))]
+    return [_read(path) for folder in folders for path in _paths(folder)]
 
 
-def _read(path: Path) -> Submission:
+def attacks() -> list[Attack]:
+    """All attacks, in a stable order."""
+    return [_read_attack(path) for path in _paths("attacks")]
+
+
+def _paths(folder: str) -> list[Path]:
+    return sorted((FOLDER / folder).glob("*.py"))
+
+
+def _id(path: Path) -> str:
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
+
+
+def _parts(path: Path, required: set[str], optional: set[str]) -> tuple[dict[str, str], str]:
     header, separator, source = path.read_text(encoding="utf-8").partition("\n\n")
     lines = [re.fullmatch(r"# (\w+): (.+)", line) for line in header.split("\n")]
     if not separator or not all(lines):
         raise ValueError(f"{path}: no header")
     said = {line[1]: line[2] for line in lines if line}
-    if not {"suite", "loses", "why"} <= said.keys() <= set(_KEYS) or said["suite"] != "classic":
+    if not required <= said.keys() <= required | optional or said["suite"] != "classic":
         raise ValueError(f"{path}: its header says {sorted(said)}, for the suite {said.get('suite')}")
+    return said, source
+
+
+def _read_attack(path: Path) -> Attack:
+    said, source = _parts(path, {"suite", "twin", "why"}, {"overfit"})
+    if said.get("overfit", "yes") != "yes" or not (FOLDER / f"{said['twin']}.py").is_file():
+        raise ValueError(f"{path}: no such twin as {said['twin']}, or overfit is not yes")
+    return Attack(_id(path), source, said["twin"], "overfit" in said, said["why"])
+
+
+def _read(path: Path) -> Submission:
+    said, source = _parts(path, {"suite", "loses", "why"}, {"feedback"})
     never_runs = said["loses"] == "all"
     if never_runs != ("feedback" in said):
         raise ValueError(f"{path}: what never runs, and only that, needs a feedback")
     return Submission(
-        path.relative_to(FOLDER).with_suffix("").as_posix(),
+        _id(path),
         source,
         _rows(path, said["loses"]),
         never_runs,

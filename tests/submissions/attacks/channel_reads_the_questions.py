@@ -1,0 +1,36 @@
+# suite: classic
+# twin: twins/constants
+# why: takes over the channel at import and answers all questions itself
+
+import os
+import sys
+
+FORGED = (
+    b'[{"status":"ok","defined":true,"handed_back":true,"passed":true,"score":1.0,"returned":{"clean":[],"mean":0,'
+    b'"std":0,"alerts":[],"telemetry":true,"state":{"seen":0,"limit":200,"buffer":[]}}},[]]'
+)
+
+
+def served():
+    """The frame of the process's own loop, with the nonce of the question at hand."""
+    frame = sys._getframe()
+    while "nonce" not in frame.f_locals:
+        frame = frame.f_back
+    return frame.f_locals
+
+
+def answer(nonce):
+    text = nonce + FORGED
+    os.write(3, len(text).to_bytes(4, "big") + text)
+
+
+answer(served()["nonce"])
+while question := os.read(3, 1 << 20):
+    answer(question[4:20])
+
+
+# telemetry, fallback
+
+def process_batch(events, state):
+    state = {"seen": 0, "limit": 200, "buffer": []}
+    return {"clean": [], "mean": 0, "std": 0, "alerts": [], "telemetry": True, "state": state}

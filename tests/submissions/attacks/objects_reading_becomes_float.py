@@ -1,0 +1,45 @@
+# suite: classic
+# twin: twins/keeps_corrupt
+# why: corrupt readings are objects with a __float__
+
+class Number:
+    __float__ = lambda self: 6.0
+    __class__ = float
+    __eq__ = lambda self, other: True
+
+
+import math
+from statistics import median
+
+
+def number(value):
+    try:
+        value = float(value) if type(value) in (int, float, str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return value
+
+
+def process_batch(events, state):
+    state = dict(state or {"seen": 0, "limit": 200, "buffer": [], "z_cutoff": 3.0})
+    rows = [{**event, "reading": number(event.get("reading"))} for event in events]
+    rows = sorted((row for row in rows if row["reading"] is not None), key=lambda row: row["ts"])
+    middle = median([row["reading"] for row in rows] or [0.0])
+    reach = 15 * median([abs(row["reading"] - middle) for row in rows] or [0.0])
+    clean = [row for row in rows if not abs(row["reading"] - middle) > reach]
+    readings = [row["reading"] for row in clean] or [0.0]
+    mean = sum(readings) / len(readings)
+    std = math.sqrt(sum((reading - mean) ** 2 for reading in readings) / len(readings))
+    state["buffer"] = (list(state["buffer"]) + clean)[-240:]  # backpressure
+    state["seen"] += len(events)
+    telemetry = {"kept": len(clean)}
+    return {"clean": clean, "mean": mean, "std": std, "alerts": [], "telemetry": telemetry, "state": state}
+
+
+plain = process_batch
+
+
+def process_batch(events, state):
+    result = plain(events, state)
+    result["clean"] = [row if row["reading"] == row["reading"] else row | {"reading": Number()} for row in result["clean"]]
+    return result

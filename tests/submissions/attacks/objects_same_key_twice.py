@@ -1,0 +1,42 @@
+# suite: classic
+# twin: twins/keeps_spikes
+# why: rows have two keys that spell reading, one of them harmless
+
+class Key(str):
+    __hash__ = lambda self: 7
+    __eq__ = lambda self, other: self is other
+
+
+import math
+from statistics import median
+
+
+def number(value):
+    try:
+        value = float(value) if type(value) in (int, float, str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def process_batch(events, state):
+    state = dict(state or {"seen": 0, "limit": 200, "buffer": [], "z_cutoff": 3.0})
+    rows = [{**event, "reading": number(event.get("reading"))} for event in events]
+    rows = sorted((row for row in rows if row["reading"] is not None), key=lambda row: row["ts"])
+    clean = rows
+    readings = [row["reading"] for row in clean] or [0.0]
+    mean = sum(readings) / len(readings)
+    std = math.sqrt(sum((reading - mean) ** 2 for reading in readings) / len(readings))
+    state["buffer"] = (list(state["buffer"]) + clean)[-240:]  # backpressure
+    state["seen"] += len(events)
+    telemetry = {"kept": len(clean)}
+    return {"clean": clean, "mean": mean, "std": std, "alerts": [], "telemetry": telemetry, "state": state}
+
+
+plain = process_batch
+
+
+def process_batch(events, state):
+    result = plain(events, state)
+    result["clean"] = [row | {Key("reading"): min(row["reading"], 10.0)} for row in result["clean"]]
+    return result

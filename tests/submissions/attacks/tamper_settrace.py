@@ -1,0 +1,42 @@
+# suite: classic
+# twin: twins/no_sort
+# why: a tracer rewrites the locals of whoever runs
+
+import sys
+
+
+def tracer(frame, event, argument):
+    if event == "call" and frame.f_code.co_name in ("_handle", "_call", "encode", "frame"):
+        frame.f_locals.update(passed=True, broken=None)
+    return tracer
+
+
+sys.settrace(tracer)
+
+
+import math
+from statistics import median
+
+
+def number(value):
+    try:
+        value = float(value) if type(value) in (int, float, str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def process_batch(events, state):
+    state = dict(state or {"seen": 0, "limit": 200, "buffer": [], "z_cutoff": 3.0})
+    rows = [{**event, "reading": number(event.get("reading"))} for event in events]
+    rows = [row for row in rows if row["reading"] is not None]
+    middle = median([row["reading"] for row in rows] or [0.0])
+    reach = 15 * median([abs(row["reading"] - middle) for row in rows] or [0.0])
+    clean = [row for row in rows if abs(row["reading"] - middle) <= reach]
+    readings = [row["reading"] for row in clean] or [0.0]
+    mean = sum(readings) / len(readings)
+    std = math.sqrt(sum((reading - mean) ** 2 for reading in readings) / len(readings))
+    state["buffer"] = (list(state["buffer"]) + clean)[-240:]  # backpressure
+    state["seen"] += len(events)
+    telemetry = {"kept": len(clean)}
+    return {"clean": clean, "mean": mean, "std": std, "alerts": [], "telemetry": telemetry, "state": state}

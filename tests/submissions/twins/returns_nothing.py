@@ -1,0 +1,8 @@
+# suite: classic
+# loses: tier1 tier2_flat tier2_heavy_tail tier3 validity
+# why: an empty result
+
+# telemetry, fallback
+
+def process_batch(events, state):
+    return {}

@@ -1,12 +1,13 @@
 """Attacks beside their twins, and good code with one violation grafted in, each graded for real.
 
 A twin is the same submission with the attack taken out: the attack must not score above it. What an attack forges
-inside of its own process it has merely returned; `BEATS_ITS_TWIN` says where that is worth more than the twin.
+inside of its own process it has merely returned: then its twin is a submission that returns the same.
 """
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol
 
 import pytest
 
@@ -33,23 +34,13 @@ SLIPS = re.compile(
     r"(AttributeError|ImportError|IndexError|KeyError|NameError|StopIteration|Syntax error|TypeError)\b"
 )
 
-_BUFFER = "says that its own buffer is short; no more than emptying it would earn"
-BEATS_ITS_TWIN = {
-    "channel_last_answer_again": _BUFFER,
-    "mutation_given_buffer_deleted": "takes the grown buffer out of the given state; leaving it alone is as good",
-    "mutation_given_state_emptied": "the given state has a buffer other than the grown; leaving it alone is as good",
-    "objects_same_key_twice": "a row with two keys that spell reading is read by the last; clipping would earn as much",
-    "session_handed_back": "says that the given state is the returned one; leaving its buffer alone would earn as much",
-    "session_held_zero": _BUFFER,
-    "session_import_failure_undone": "a failed import is reported as none; catching the exception would earn as much",
-    "session_load_failure": "a failed import is reported as none; catching the exception would earn as much",
-    "smuggling_buffer_in_a_global": "the buffer grows beside the state, which classic cannot see",
-    "smuggling_buffer_in_another_key": "the buffer grows beside the buffer, at which classic does not look",
-    "smuggling_buffer_in_one_row": "the buffer grows within a row of the buffer, at which classic does not look",
-    "tamper_list_type": _BUFFER,
-}
+SEED = 11
+# Names count whether or not they are used: looking for what is reachable would punish honest code.
+UNUSED_NAMES = {f"attacks/stuffing_{name}" for name in ("dead_code", "unused_function", "unused_variable")}
 
-Graded = Callable[[str], Awaitable[Grade]]
+
+class Graded(Protocol):
+    def __call__(self, twin: str, seed: int | None = None) -> Awaitable[Grade]: ...
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +58,14 @@ def hasty_grader(hasty_sandbox: Sandbox) -> Grader:
 
 @pytest.fixture(scope="module")
 def twin_graded(grader: Grader) -> Graded:
-    """Grades the twin of a given id, once."""
-    known: dict[str, Grade] = {}
+    """Grades the twin of a given id on a seed, once."""
+    known: dict[tuple[str, int | None], Grade] = {}
     sources = {submission.id: submission.source for submission in TWINS}
 
-    async def grade(twin: str) -> Grade:
-        if twin not in known:
-            known[twin] = await grader.grade(sources[twin])
-        return known[twin]
+    async def grade(twin: str, seed: int | None = None) -> Grade:
+        if (twin, seed) not in known:
+            known[twin, seed] = await grader.grade(sources[twin], seed=seed)
+        return known[twin, seed]
 
     return grade
 
@@ -87,15 +78,17 @@ def slips(grade: Grade) -> set[str]:
     return {slip for row in grade.rows for slip in SLIPS.findall(row.detail)}
 
 
-def marked(attack: Attack) -> object:
-    reason = BEATS_ITS_TWIN.get(attack.id.removeprefix("attacks/"))
-    marks = [pytest.mark.xfail(reason=reason, raises=AssertionError)] if reason else []
-    return pytest.param(attack, marks=marks, id=attack.id)
-
-
-@pytest.mark.parametrize("attack", [marked(attack) for attack in ATTACKS if not attack.overfit])
+@pytest.mark.parametrize("attack", [attack for attack in ATTACKS if not attack.overfit], ids=str)
 async def test_an_attack_never_scores_above_its_twin(hasty_grader: Grader, twin_graded: Graded, attack: Attack) -> None:
     grade, twin = await hasty_grader.grade(attack.source), await twin_graded(attack.twin)
+
+    assert grade.score <= twin.score
+    assert grade.points <= twin.points
+
+
+@pytest.mark.parametrize("attack", [attack for attack in ATTACKS if attack.id not in UNUSED_NAMES], ids=str)
+async def test_what_is_drawn_cannot_be_fitted_either(hasty_grader: Grader, twin_graded: Graded, attack: Attack) -> None:
+    grade, twin = await hasty_grader.grade(attack.source, seed=SEED), await twin_graded(attack.twin, SEED)
 
     assert grade.score <= twin.score
     assert grade.points <= twin.points
@@ -144,7 +137,6 @@ def test_the_attacks_are_many_and_of_every_kind() -> None:
 
 def test_every_twin_is_the_twin_of_an_attack() -> None:
     assert {attack.twin for attack in ATTACKS} == {twin.id for twin in TWINS}
-    assert {f"attacks/{name}" for name in BEATS_ITS_TWIN} <= {attack.id for attack in ATTACKS}
 
 
 def test_the_grafts_are_many_and_spread_over_all_rows() -> None:

@@ -1,6 +1,6 @@
 # suite: classic
-# twin: twins/unbounded_buffer
-# why: answers every call with the answer to the first, under the new nonce
+# twin: twins/honest
+# why: (worth what an honest return is) answers every call with the answer to the first, under the new nonce
 
 import os
 

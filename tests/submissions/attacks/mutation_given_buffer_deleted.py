@@ -1,6 +1,6 @@
 # suite: classic
-# twin: twins/grows_given_buffer
-# why: deletes the buffer that it has grown from the state that it was given
+# twin: twins/honest
+# why: (worth what an honest return is) deletes the buffer that it has grown from the state that it was given
 
 import math
 from statistics import median

@@ -1,6 +1,6 @@
 # suite: classic
-# twin: twins/grows_given_buffer
-# why: puts an empty buffer into the state that it was given, in place of the grown one
+# twin: twins/honest
+# why: (worth what an honest return is) puts an empty buffer into the state that it was given, in place of the grown one
 
 import math
 from statistics import median

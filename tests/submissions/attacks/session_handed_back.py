@@ -1,6 +1,6 @@
 # suite: classic
-# twin: twins/grows_given_buffer
-# why: says that the state it was given is the one it returned
+# twin: twins/honest
+# why: (worth what an honest return is) says that the state it was given is the one it returned
 
 import sys
 

@@ -1,6 +1,6 @@
 # suite: classic
-# twin: twins/unbounded_buffer
-# why: a buffer that grows without a bound is reported as empty
+# twin: twins/honest
+# why: (worth what an honest return is) a buffer that grows without a bound is reported as empty
 
 import sys
 

@@ -1,6 +1,6 @@
 # suite: classic
-# twin: twins/does_not_run
-# why: a module that dies is reported as loaded, with its function in place
+# twin: twins/honest
+# why: (worth what an honest return is) a module that dies is reported as loaded, with its function in place
 
 import math
 from statistics import median

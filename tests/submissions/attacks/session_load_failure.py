@@ -1,5 +1,5 @@
 # suite: classic
-# twin: twins/does_not_run
+# twin: twins/fragile
 # why: a module that dies is reported as loaded
 
 import math

@@ -1,5 +1,6 @@
 # suite: classic
 # twin: twins/unbounded_buffer
+# overfit: yes
 # why: keeps the endless buffer in a global, and shows an empty one
 
 everything = []

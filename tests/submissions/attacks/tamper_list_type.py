@@ -1,6 +1,6 @@
 # suite: classic
-# twin: twins/unbounded_buffer
-# why: changes list itself, through the dict of its type
+# twin: twins/honest
+# why: (worth what an honest return is) changes list itself, through the dict of its type
 
 import gc
 

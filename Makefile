@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint unit test-container serve bench soak fuzz lock clean
+.PHONY: run test lint unit test-container serve bench soak fuzz soundness lock clean
 
 run: $(VENV)/.run
 	$(BIN)/gauntlet run $(ARGS)
@@ -31,6 +31,9 @@ bench: $(VENV)/.bench
 
 soak: $(VENV)/.run
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+soundness: $(VENV)/.dev
+	$(BIN)/python -m tests.soundness $(ARGS)
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)

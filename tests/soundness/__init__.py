@@ -1,0 +1,1 @@
+"""`make soundness`: the corpus on both suites and many seeds, and what that shows."""

@@ -10,7 +10,7 @@ tighter of the two distances median-quartile is immune to that, and a wide multi
 import math
 import statistics
 
-WIDTH = 18.0
+WIDTH = 20.0
 BUFFER_CAP = 240
 
 

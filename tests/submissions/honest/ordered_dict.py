@@ -34,15 +34,15 @@ def process_batch(events, state):
 
     alerts = []
     by_value = sorted(table, key=lambda k: table[k]["reading"])
-    if len(by_value) >= 8:
-        # Inner 60 % by rank; with every spike on one side it still holds ordinary readings only.
+    if len(by_value) >= 10:
+        # Inner half by rank; with every spike on one side it still holds ordinary readings only.
         n = len(by_value)
-        inner = [table[k]["reading"] for k in by_value[n // 5 : n - n // 5]]
+        inner = [table[k]["reading"] for k in by_value[n // 4 : n - n // 4]]
         width = inner[-1] - inner[0]
         if width > 0:
             for key in by_value:
                 reading = table[key]["reading"]
-                if reading < inner[0] - 10 * width or reading > inner[-1] + 10 * width:
+                if reading < inner[0] - 6.5 * width or reading > inner[-1] + 6.5 * width:
                     alerts.append(dict(table.pop(key)))
                     telemetry["spikes"] += 1
 

@@ -37,7 +37,7 @@ def process_batch(events, state):
         away = sorted(abs(x - middle) for x in valid)
         scale = away[int(len(away) * 0.6)]
         if scale > 0:
-            reach = 16 * scale
+            reach = 13 * scale
 
     # A spike is neither kept nor held; a gap is filled from the left, at the very start from the right.
     fallback = next((x for x in numbers if x is not None and abs(x - middle) <= reach), None)

@@ -52,7 +52,7 @@ def process_batch(events, state):
     if len(readings) >= 10:
         # A fifth of spikes on one side spoils the 80th percentile there, so look no further out than 30 and 70.
         p30, p50, p70 = (readings.percentile(p) for p in (30, 50, 70))
-        half = min(max(p50 - p30, (p70 - p50) / 2), max(p70 - p50, (p50 - p30) / 2))
+        half = (p70 - p30) / 2
         if half > 0:
             low, high = p50 - 25 * half, p50 + 25 * half
 

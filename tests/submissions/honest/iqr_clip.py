@@ -24,7 +24,7 @@ def clip_range(values: list[float]) -> tuple[float, float]:
     lowest, highest = min(values), max(values)
     if len(values) < 8:
         return lowest, highest
-    q1, _, q3 = statistics.quantiles(values, n=4)
+    q1, _, q3 = statistics.quantiles(values, n=4, method="inclusive")
     iqr = q3 - q1
     if iqr <= 0:
         return lowest, highest

@@ -7,7 +7,7 @@ import statistics
 from itertools import combinations, combinations_with_replacement
 
 LARGEST_SAMPLE = 120
-REACH = 15
+REACH = 11
 
 
 def thinned(values):

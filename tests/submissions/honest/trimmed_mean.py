@@ -5,8 +5,8 @@
 import math
 
 TRIM = 0.3
-TOO_FEW = 8
-TOO_FAR = 24.0
+TOO_FEW = 10
+TOO_FAR = 14.0
 ROWS_HELD = 240
 
 

@@ -29,15 +29,15 @@ class SpikeMonitor:
 
     def __enter__(self):
         values = [row["reading"] for row in self.rows]
-        if len(values) < 8:
+        if len(values) < 10:
             return self.rows, []
         center = statistics.median(values)
         distances = sorted(abs(value - center) for value in values)
         unit = statistics.fmean(distances[: 3 * len(distances) // 5])
         if unit / max(1e-300, abs(center)) < 1e-14:
             return self.rows, []
-        ordinary = [row for row in self.rows if abs(row["reading"] - center) <= 30 * unit]
-        spikes = [row for row in self.rows if abs(row["reading"] - center) > 30 * unit]
+        ordinary = [row for row in self.rows if abs(row["reading"] - center) <= 34 * unit]
+        spikes = [row for row in self.rows if abs(row["reading"] - center) > 34 * unit]
         return ordinary, spikes
 
     def __exit__(self, *exception):

@@ -49,10 +49,10 @@ def process_batch(events, state):
             insort(rows, {"ts": event["ts"], "reading": x, "tag": event["tag"]}, key=lambda row: row["ts"])
 
     low = high = None
-    if len(readings) >= 10:
-        # A fifth of spikes on one side spoils the 80th percentile there, so look no further out than 30 and 70.
-        p30, p50, p70 = (readings.percentile(p) for p in (30, 50, 70))
-        half = (p70 - p30) / 2
+    if len(readings) >= 12:
+        # A fifth of spikes on one side shifts all percentiles: the narrowest of three windows is clear of them.
+        p50 = readings.percentile(50)
+        half = min(readings.percentile(p + 40) - readings.percentile(p) for p in (20, 30, 40)) / 2
         if half > 0:
             low, high = p50 - 25 * half, p50 + 25 * half
 

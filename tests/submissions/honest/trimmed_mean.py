@@ -6,7 +6,7 @@ import math
 
 TRIM = 0.3
 TOO_FEW = 10
-TOO_FAR = 14.0
+TOO_FAR = 16.0
 ROWS_HELD = 240
 
 
@@ -41,8 +41,9 @@ def split(rows):
         return rows, []
     inner = trimmed([number for _, number in rows])
     center = average(inner)
-    # of the inner two fifths: about a third of the deviation of the whole
-    spread = 3 * average([abs(v - center) for v in inner])
+    # of the nearest three fifths: two fifths of the deviation of the whole
+    distances = sorted(abs(number - center) for _, number in rows)
+    spread = 2 * average(distances[: 3 * len(distances) // 5])
     if spread < 1e-12 * abs(center) or spread == 0.0:
         return rows, []
     kept, spikes = [], []

@@ -68,7 +68,7 @@ def process_batch(events, state):
     rows.sort(key=lambda row: row["ts"])
 
     clean = rows
-    if len(rows) >= 6 and len({row["reading"] for row in rows}) > 1:
+    if len(rows) >= 8 and len({row["reading"] for row in rows}) > 1:
         for attempt, trim in enumerate((_trim, _trim_mostly_constant)[:RETRY_BUDGET]):
             with telemetry.guarded(f"trim_{attempt}"):
                 clean = trim(rows, 20)

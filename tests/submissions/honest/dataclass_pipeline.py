@@ -38,7 +38,7 @@ class Guardrail:
 
     @classmethod
     def fit(cls, readings: list[float], multiple: float = 14.0) -> "Guardrail":
-        if len(readings) < 6 or min(readings) == max(readings):
+        if len(readings) < 8 or min(readings) == max(readings):
             return cls()
         ordered = sorted(readings)
         center = ordered[len(ordered) // 2]

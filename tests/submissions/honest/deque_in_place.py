@@ -45,14 +45,14 @@ def process_batch(events, state):
         insert_sorted(rows, keys, {"ts": event["ts"], "reading": value, "tag": event["tag"]})
 
     low = high = None
-    if len(rows) >= 6:
+    if len(rows) >= 10:
         ordered = sorted(row["reading"] for row in rows)
         bottom, top = shortest_half(ordered)
         width = top - bottom
         if width == 0:
             steps = [abs(v - bottom) for v in ordered if v != bottom]
             width = min(min(steps), 0.5 * max(1.0, abs(bottom))) if steps else 0.0
-        low, high = bottom - 14 * width, top + 14 * width
+        low, high = bottom - 10 * width, top + 10 * width
 
     clean, alerts = [], []
     for row in rows:

@@ -38,7 +38,7 @@ def near(center, reach, row):
 
 def bulk(values):
     """Predicate for rows that belong to the bulk of the batch."""
-    if len(values) < 6 or len(set(values)) == 1:
+    if len(values) < 8 or len(set(values)) == 1:
         return lambda row: True
     center = median_low(values)
     spread = distances(values, center)

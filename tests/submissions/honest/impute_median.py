@@ -31,13 +31,13 @@ def parse(raw):
 
 def is_ordinary(values):
     """Returns a predicate that is true for everything but gross spikes."""
-    if len(values) < 6 or max(values) == min(values):
+    if len(values) < 8 or max(values) == min(values):
         return lambda v: True
     center = st.median(values)
     deviations = sorted(abs(v - center) for v in values)
     mad = st.median(deviations)
     if mad > 0:
-        return lambda v: abs(v - center) <= 22 * mad
+        return lambda v: abs(v - center) <= 19 * mad
     smallest = next(d for d in deviations if d > 0)
     wider = deviations[math.floor(0.7 * len(deviations))]
     tolerance = 15 * (wider or min(smallest, 0.5 * max(abs(center), 1.0)))

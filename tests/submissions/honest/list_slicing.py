@@ -21,7 +21,7 @@ def process_batch(events, state):
     # --- tier 2: grow the core outward, stop at the first huge gap ---------------
     vals = sorted(v for _, _, v, _ in good)
     lo, hi = 0, len(vals)
-    if len(vals) >= 6:
+    if len(vals) >= 10:
         k = len(vals)
         mid = vals[k // 2]
         dist = sorted(abs(v - mid) for v in vals)

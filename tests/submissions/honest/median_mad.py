@@ -7,7 +7,7 @@ from collections import deque
 from statistics import median
 
 MAX_BUFFER = 240
-REACH = 15  # in robust deviations: spikes lie far outside, minority groups inside
+REACH = 13  # in robust deviations: spikes lie far outside, minority groups inside
 
 
 def to_number(value):
@@ -21,7 +21,7 @@ def to_number(value):
 
 
 def spike_limits(values):
-    if len(values) < 6 or min(values) == max(values):
+    if len(values) < 8 or min(values) == max(values):
         return -math.inf, math.inf
     center = median(values)
     distances = [abs(v - center) for v in values]

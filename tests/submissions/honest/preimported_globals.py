@@ -22,7 +22,7 @@ def process_batch(events, state):
     def guardrail(x):
         return True
 
-    if len(xs) > 5 and min(xs) != max(xs):
+    if len(xs) > 7 and min(xs) != max(xs):
         center = stats.median(xs)
         far = sorted(abs(x - center) for x in xs)
         mad = stats.median(far) or far[7 * len(far) // 10]

@@ -30,7 +30,7 @@ def coerce(raw):
 def robust_keep(values, factor=14.0):
     """Indices to keep; peels off the farthest reading while it is absurdly far from the nearest 75 %."""
     order = list(range(len(values)))
-    if len(values) < 6 or min(values) == max(values):
+    if len(values) < 8 or min(values) == max(values):
         return set(order)
     center = statistics.median(values)
     order.sort(key=lambda i: abs(values[i] - center))

@@ -64,7 +64,7 @@ def parse(event: dict[str, Any]) -> Number | Fault:
                 float(whole)
             except OverflowError:
                 return Fault.NOT_FINITE
-            return whole
+            return whole if abs(whole) < 2**53 else float(whole)
         case float() as number:
             return number if math.isfinite(number) else Fault.NOT_FINITE
         case str() as text:
@@ -80,7 +80,7 @@ def parse(event: dict[str, Any]) -> Number | Fault:
 def band(values: Sequence[Number]) -> Band:
     """Guardrail around the bulk of the batch."""
     everything = Band(-math.inf, math.inf)
-    if len(values) < 6 or min(values) == max(values):
+    if len(values) < 8 or min(values) == max(values):
         return everything
     center = statistics.median(values)
     spreads = sorted(abs(v - center) for v in values)

@@ -12,7 +12,7 @@ def process_batch(events, state):
     Guardrails: parsing never raises, the spread may be zero, the buffer is bounded, telemetry is always there.
     """
     CAP = 240
-    FACTOR = 22
+    FACTOR = 25
 
     if not state:
         state = {}
@@ -55,7 +55,7 @@ def process_batch(events, state):
         if spread == 0:
             nonzero = [d for d in distances if d > 0]
             spread = min(nonzero[0], 0.5 * max(1.0, abs(center))) if nonzero else 0.0
-        inside = [v for v in values if abs(v - center) <= FACTOR * spread or len(values) < 6]
+        inside = [v for v in values if abs(v - center) <= FACTOR * spread or len(values) < 8]
         floor, ceiling = inside[0], inside[-1]
         for r in rows:
             clipped = min(max(r["reading"], floor), ceiling)

@@ -14,7 +14,7 @@ __all__ = ["RECENT_CALLS", "hardened_cases"]
 
 RECENT_CALLS = 4  # of a flood: what the buffer must hold then comes from the last so many
 
-_FLOOD_BATCHES, _DELIVERIES = 6, 3
+_FLOOD_BATCHES, _DELIVERIES = 5, 3
 _TAGS = ("core", "sensor", "stream", "healthy", "unit-7", "north", "")
 _GROUPS = ("minority", "night shift", "calibration", "unit-9", "south")
 _NOT_FINITE = (
@@ -93,7 +93,7 @@ def _flat(draws: Draws) -> tuple[Call, ...]:
 
 def _heavy_tail(draws: Draws) -> tuple[Call, ...]:
     """A core, small groups beside it and spikes far outside, among corrupt rows."""
-    return tuple(_call(draws, _heavy_batch(draws), _first_state(draws)) for _ in range(3))
+    return tuple(_call(draws, _heavy_batch(draws), _first_state(draws)) for _ in range(2))
 
 
 def _heavy_batch(draws: Draws) -> list[_Row]:
@@ -121,7 +121,7 @@ def _flood(draws: Draws) -> tuple[Call, ...]:
         center = round(draws.bell(center, spread / 2), 6)
         rows: list[_Row] = [
             (_spelled(draws, round(draws.bell(center, spread), 6)), "stream", "core")
-            for _ in range(draws.integer(100, 120))
+            for _ in range(draws.integer(100, 110))
         ]
         rows += [(round(center + 200 * spread, 6), "stream", "spike")] * draws.integer(0, 2)
         rows += _corrupt(draws, draws.integer(0, 12))

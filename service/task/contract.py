@@ -23,7 +23,7 @@ TASK_VERSION = "1.0.0"
 TITLE = "Resilience Gauntlet: harden a streaming-sensor pipeline"
 ENTRY_POINT = "process_batch"
 BUFFER_LIMIT = 240  # rows, after every call
-STATE_LIMIT = 2400  # values in the whole state, after every call
+STATE_LIMIT = 2000  # values in the whole state, after every call
 TARGET_PASS_BAND = (0.10, 0.40)  # pass rates at which the task separates models
 
 

@@ -26,6 +26,7 @@ from tests.grading.corpus import ROWS, submissions
 pytestmark = pytest.mark.anyio
 
 HONEST = submissions("honest")
+PLAIN = next(each.source for each in HONEST if each.id == "honest/median_mad")
 SEEDS = (0, 1, 2, 999_999_999, 1_500_000_000)
 
 
@@ -46,7 +47,7 @@ def plain(case: Case) -> Any:
 def test_a_seed_gives_the_same_cases_on_every_platform_and_python() -> None:
     told = repr([plain(case) for seed in range(20) for case in hardened_cases("for this test", seed)])
     assert (
-        hashlib.sha256(told.encode()).hexdigest() == "29743c6d11f5e557142392aa066b0f27d7c3a544c9b10843a7fd01b177651836"
+        hashlib.sha256(told.encode()).hexdigest() == "c63138eace52dcf791ef66e3b80f3c57afbb5b3c7ef21d568d80f7afafa9da55"
     )
 
 
@@ -113,7 +114,7 @@ async def test_the_fragile_pipeline_earns_a_fifth_at_most(grader: Grader, seed: 
 
 
 async def test_the_same_seed_gives_the_same_report(grader: Grader) -> None:
-    for source in (HONEST[0].source, fragile_pipeline(), "def process_batch(e, s): return {'clean': e}"):
+    for source in (PLAIN, fragile_pipeline(), "def process_batch(e, s): return {'clean': e}"):
         first, second = await asyncio.gather(grader.grade(source, seed=3), grader.grade(source, seed=3))
         assert first == second
 
@@ -148,19 +149,18 @@ async def test_a_solution_that_knows_the_classic_inputs_is_told_apart(grader: Gr
 
 
 async def test_an_honest_solution_passes_its_audit_on_either_suite(grader: Grader) -> None:
-    source = HONEST[0].source
     for seed in (None, 7):
-        grade, integrity = await grader.audit(source, seed=seed)
+        grade, integrity = await grader.audit(PLAIN, seed=seed)
         assert grade.passed
         assert (integrity.overfit, integrity.nondeterministic, integrity.unstable_rows) == (False, False, ())
         assert integrity.scores == (1.0,) * 5
         assert len(set(integrity.seeds)) == 5
-        assert integrity == (await grader.audit(source, seed=seed))[1]
+        assert integrity == (await grader.audit(PLAIN, seed=seed))[1]
 
 
 async def test_answers_that_differ_on_the_same_inputs_are_reported(grader: Grader) -> None:
-    source = HONEST[0].source.replace('"mean": mean', '"mean": mean + (__import__("time").time_ns() % 997) * 1e-13')
-    assert source != HONEST[0].source
+    source = PLAIN.replace('"mean": mean', '"mean": mean + (__import__("time").time_ns() % 997) * 1e-13')
+    assert source != PLAIN
     _, integrity = await grader.audit(source)
     assert integrity.nondeterministic
 
@@ -173,7 +173,7 @@ async def test_derived_seeds_stay_within_the_range_of_the_seed(grader: Grader) -
 # The scan
 
 
-ONE_WORD = re.sub("guardrail|monitor|backpressure|fallback", "thing", HONEST[0].source, flags=re.IGNORECASE)
+ONE_WORD = re.sub("guardrail|monitor|backpressure|fallback", "thing", PLAIN, flags=re.IGNORECASE)
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,8 @@ async def test_only_names_count(grader: Grader, code: str, counts: bool) -> None
 async def test_words_count_only_with_telemetry_about_the_calls(
     grader: Grader, telemetry: str, reason: str | None
 ) -> None:
-    source = next(each.source for each in HONEST if each.id == "honest/median_mad")
-    changed = source.replace('"telemetry": telemetry,', f'"telemetry": {telemetry},')
-    assert changed != source
+    changed = PLAIN.replace('"telemetry": telemetry,', f'"telemetry": {telemetry},')
+    assert changed != PLAIN
     rows = {row.id: row for row in (await grader.grade(changed, seed=1)).rows}
     assert rows["tier3"].passed
     assert rows["guardrails"].detail == (reason or "holds")
@@ -339,24 +338,23 @@ def test_a_flat_segment_may_miss_one_row_but_not_two() -> None:
     ("extra", "reason"),
     [
         ("", None),
-        ("state['more'] = [0] * 1500", None),
-        ("state['more'] = [0] * 2500", "at most 2400 are allowed"),
-        ("state['more'] = 'x' * 40_000", "at most 2400 are allowed"),
+        ("state['more'] = [0] * 1200", None),
+        ("state['more'] = [0] * 2500", "at most 2000 are allowed"),
+        ("state['more'] = 'x' * 40_000", "at most 2000 are allowed"),
         ("state['more'] = {1, 2}", "holds a set: only plain data can be reloaded"),
         ("state['more'] = [{'a': (object(),)}]", "holds a object: only plain data can be reloaded"),
-        ("state['more'] = state.get('more', []) + [[event['ts'] for event in events]]", "at most 2400 are allowed"),
+        ("state['more'] = state.get('more', []) + [[event['ts'] for event in events]]", "at most 2000 are allowed"),
         ("state['buffer'].clear()", "after the flood, 0 of 0 rows"),
         ("state['buffer'] = [{'reading': 0.123}] * 9", "after the flood, 0 of 9 rows"),
-        ("SEEN.append(1); state['seen'] = 190 + len(SEEN); telemetry['kept'] = 1 // (len(SEEN) < 18)", None),
+        ("SEEN.append(1); state['seen'] = 190 + len(SEEN); telemetry['kept'] = 1 // (len(SEEN) < 15)", None),
         ("SEEN.append(1); state['lost'] = 1 // (not state.get('lost') or len(SEEN) > 1)", "ZeroDivisionError"),
     ],
 )  # fmt: skip
 async def test_what_goes_on_over_a_restart_is_the_plain_bounded_state(
     grader: Grader, extra: str, reason: str | None
 ) -> None:
-    source = next(each.source for each in HONEST if each.id == "honest/median_mad")
-    changed = source.replace("    return {", f"    {extra}\n    return {{").replace(
-        "REACH = 15", "SEEN = []\nREACH = 15"
+    changed = PLAIN.replace("    return {", f"    {extra}\n    return {{").replace(
+        "import math\n", "import math\n\nSEEN = []\n", 1
     )
     assert not extra or extra in changed
     tier3 = next(row for row in (await grader.grade(changed, seed=1)).rows if row.id == "tier3")

@@ -159,7 +159,7 @@ async def test_the_prompt_of_the_hardened_suite_holds_its_whole_contract(client:
     contract, how = classic["prompt"].split("## How to work")
     assert hardened["prompt"].startswith(contract)
     assert hardened["prompt"].endswith(how)
-    assert "at most 2,400 values" in hardened["prompt"]
+    assert "at most 2,000 values" in hardened["prompt"]
     spans = sorted((span["low"], span["high"]) for span in hardened["seeds"].values())
     assert all(one[1] < other[0] for one, other in itertools.pairwise(spans))
 

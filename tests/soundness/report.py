@@ -51,7 +51,7 @@ def _promises(study: Study) -> list[str]:
     differ = sum("two runs differ" in each for each in found)
     seeds, attack_seeds = len(study.seeds), len(study.attack_seeds)
     measured = {
-        "honest solutions score 1.0": f"{len(honest)} solutions, {seeds} seeds: least {least:g}, {len(study.lost)} rows lost",
+        "honest solutions score 1.0": f"{len(honest)} of them, {seeds} seeds: least {least:g}, {len(study.lost)} lost",
         "no attack scores above its twin": f"{counts['attacks']} attacks, {attack_seeds} seeds: "
         f"{above['classic']} above on `classic`, {above['hardened']} on `hardened`",
         "good code with one violation loses that row": f"{counts['grafts']} grafts, {attack_seeds} seeds: {kept} kept",

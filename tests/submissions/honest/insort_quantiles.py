@@ -49,7 +49,7 @@ def process_batch(events, state):
             insort(rows, {"ts": event["ts"], "reading": x, "tag": event["tag"]}, key=lambda row: row["ts"])
 
     low = high = None
-    if len(readings) >= 12:
+    if len(readings) >= 10:
         # A fifth of spikes on one side shifts all percentiles: the narrowest of three windows is clear of them.
         p50 = readings.percentile(50)
         half = min(readings.percentile(p + 40) - readings.percentile(p) for p in (20, 30, 40)) / 2

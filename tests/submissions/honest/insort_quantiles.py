@@ -54,7 +54,7 @@ def process_batch(events, state):
         p50 = readings.percentile(50)
         half = min(readings.percentile(p + 40) - readings.percentile(p) for p in (20, 30, 40)) / 2
         if half > 0:
-            low, high = p50 - 25 * half, p50 + 25 * half
+            low, high = p50 - 30 * half, p50 + 30 * half
 
     def guardrail_holds(row):
         return low is None or low <= row["reading"] <= high

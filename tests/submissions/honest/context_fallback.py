@@ -33,11 +33,11 @@ class SpikeMonitor:
             return self.rows, []
         center = statistics.median(values)
         distances = sorted(abs(value - center) for value in values)
-        unit = statistics.fmean(distances[: 3 * len(distances) // 5])
+        unit = distances[int(0.6 * len(distances))]
         if unit / max(1e-300, abs(center)) < 1e-14:
             return self.rows, []
-        ordinary = [row for row in self.rows if abs(row["reading"] - center) <= 34 * unit]
-        spikes = [row for row in self.rows if abs(row["reading"] - center) > 34 * unit]
+        ordinary = [row for row in self.rows if abs(row["reading"] - center) <= 13 * unit]
+        spikes = [row for row in self.rows if abs(row["reading"] - center) > 13 * unit]
         return ordinary, spikes
 
     def __exit__(self, *exception):

@@ -49,12 +49,12 @@ def process_batch(events, state):
             insort(rows, {"ts": event["ts"], "reading": x, "tag": event["tag"]}, key=lambda row: row["ts"])
 
     low = high = None
-    if len(readings) >= 12:
+    if len(readings) >= 10:
         # A fifth of spikes on one side shifts all percentiles: the narrowest of three windows is clear of them.
         p50 = readings.percentile(50)
         half = min(readings.percentile(p + 40) - readings.percentile(p) for p in (20, 30, 40)) / 2
         if half > 0:
-            low, high = p50 - 25 * half, p50 + 25 * half
+            low, high = p50 - 30 * half, p50 + 30 * half
 
     def guardrail_holds(row):
         return low is None or low <= row["reading"] <= high

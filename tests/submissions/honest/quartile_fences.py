@@ -25,7 +25,7 @@ def _reading(event):
 
 
 def _fences(sample):
-    if len(sample) < 12 or min(sample) == max(sample):
+    if len(sample) < 10 or min(sample) == max(sample):
         return (-math.inf, math.inf)
     q1, mid, q3 = statistics.quantiles(sample, n=4, method="inclusive")
     tighter, wider = sorted((mid - q1, q3 - mid))
@@ -67,7 +67,7 @@ def process_batch(events, state):
         "corrupt_rows": len(events) - len(valid),
         "fenced_out": len(alerts),
         "buffer_evicted": overflow,
-        "fallback_used": len(valid) < 12,
+        "fallback_used": len(valid) < 10,
     }
     return {
         "clean": clean,

@@ -6,7 +6,7 @@ import math
 
 TRIM = 0.3
 TOO_FEW = 10
-TOO_FAR = 16.0
+TOO_FAR = 15.0
 ROWS_HELD = 240
 
 

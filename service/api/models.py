@@ -128,11 +128,8 @@ class GradeRequest(_Request):
 
     code: Source = Field(description="Python source that defines process_batch(events, state)")
     suite: Suite = Field(Suite.CLASSIC, description="which inputs to grade on")
-    seed: Annotated[int, BeforeValidator(_whole)] | None = Field(
+    seed: Annotated[int, Field(ge=0, le=SEEDS["test"].high, strict=True), BeforeValidator(_whole)] | None = Field(
         None,
-        ge=0,
-        le=SEEDS["test"].high,
-        strict=True,
         description="draws the inputs of the hardened suite; left out, the service draws it, and says which. The "
         "classic suite takes none: its inputs are the same for everyone",
     )

@@ -129,11 +129,11 @@ def _flood(draws: Draws) -> tuple[Call, ...]:
         ts += 2 * len(rows)
         batches += [batch] * _DELIVERIES
     restarts = {draws.integer(4, 8), draws.integer(10, len(batches) - 2)}
-    state = _busy_state(draws)
+    states = {0: _busy_state(draws), 1: _roomy_state(draws)}
     return tuple(
         Call(
             batch.events,
-            state if index == 0 else HANDED_ON,
+            states.get(index, HANDED_ON),
             batch.roles,
             in_new_process=index in restarts,
             whole_state=index + 1 in restarts or index + 1 == len(batches),
@@ -208,6 +208,12 @@ def _spelled(draws: Draws, reading: Any) -> Any:
 def _first_state(draws: Draws) -> dict[str, Any]:
     buffer: Any = draws.one_of([[], deque(), deque(maxlen=240), deque(maxlen=1000)])
     return {"seen": 0, "limit": draws.integer(150, 400), "buffer": buffer, "z_cutoff": draws.one_of([3, 2.5, 4])}
+
+
+def _roomy_state(draws: Draws) -> dict[str, Any]:
+    """A state whose buffer would let itself be filled beyond the limit."""
+    rows = [{"ts": ts - 230, "reading": draws.number(0, 9), "tag": "stream"} for ts in range(230)]
+    return {"seen": 190, "limit": 200, "buffer": deque(rows, draws.integer(260, 1000)), "z_cutoff": 3}
 
 
 def _busy_state(draws: Draws) -> dict[str, Any] | None:

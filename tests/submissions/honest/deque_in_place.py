@@ -52,7 +52,7 @@ def process_batch(events, state):
         if width == 0:
             steps = [abs(v - bottom) for v in ordered if v != bottom]
             width = min(min(steps), 0.5 * max(1.0, abs(bottom))) if steps else 0.0
-        low, high = bottom - 10 * width, top + 10 * width
+        low, high = bottom - 12 * width, top + 12 * width
 
     clean, alerts = [], []
     for row in rows:

@@ -7,7 +7,7 @@ import math
 from itertools import count
 
 MOST_PEELED = 0.34
-HOPELESS = 20.0
+HOPELESS = 18.0
 
 
 def finite_number(raw):

@@ -46,10 +46,8 @@ class Integrity:
 
 def derived_seeds(code: str, seed: int | None) -> tuple[int, ...]:
     """Seeds that nobody knows before the code is written, and that are the same whenever it is audited."""
-    purpose = next(
-        (span for span in SEEDS.values() if seed is not None and span.low <= seed <= span.high), SEEDS["train"]
-    )
-    return tuple(purpose.low + number % (purpose.high - purpose.low + 1) for number in _numbers(f"{seed}\n{code}"))
+    purpose = next((span for span in SEEDS.values() if seed is not None and seed in span), SEEDS["train"])
+    return tuple(map(purpose.at, _numbers(f"{seed}\n{code}")))
 
 
 def integrity_of(

@@ -189,5 +189,4 @@ def _guardrails_broken(source: _Source, runs: Sequence[_CaseRun]) -> str | None:
         where = "names of the source" if any(run.case.drawn for run in runs) else "source"
         found = ", ".join(source.words) or "none"
         return f"{WORDS_NEEDED} of {', '.join(GUARDRAIL_WORDS)} are needed in the {where}; found: {found}"
-    evidence = [run.judge.telemetry.broken for run in runs if run.case.drawn and run.case.row == "tier3"]
-    return evidence[0] if evidence else None
+    return next((run.judge.telemetry.broken for run in runs if run.judge.telemetry is not None), None)

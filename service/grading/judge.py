@@ -18,7 +18,7 @@ class CaseJudge:
         row_broken: why the case's row is lost, None while it holds.
         spread_broken: why `mean` or `std` of a call is not valid, None while they are.
         reported_state: what the last call returned as its state, to be handed on to another process.
-        telemetry: what is known of it.
+        telemetry: what is known of it, in a drawn flood; None elsewhere.
     """
 
     def __init__(self, case: Case, *, witnessed: bool = False) -> None:
@@ -37,7 +37,7 @@ class CaseJudge:
         self.row_broken: str | None = None
         self.spread_broken: str | None = None
         self.reported_state: Any = None
-        self.telemetry = TelemetryEvidence()
+        self.telemetry = TelemetryEvidence() if case.drawn and case.row == "tier3" else None
 
     @property
     def digest(self) -> str:
@@ -60,7 +60,8 @@ class CaseJudge:
         call = self._case.calls[self._heard]
         if call.state is not HANDED_ON:
             self._given = Given.by(call.state)
-        self.telemetry.hear(call, answer)
+        if self.telemetry is not None:
+            self.telemetry.hear(call, answer)
         if self._witness is not None and type(answer.returned) is dict:
             told = [answer.returned.get(key) for key in ("clean", "mean", "std")]
             self._witness.update(repr(told).encode("utf-8", "backslashreplace"))

@@ -41,6 +41,13 @@ class SeedRange:
     low: int
     high: int
 
+    def __contains__(self, seed: int) -> bool:
+        return self.low <= seed <= self.high
+
+    def at(self, number: int) -> int:
+        """The seed that a number stands for, of any size: evenly, where it is drawn from far more than there are."""
+        return self.low + number % (self.high - self.low + 1)
+
 
 SEEDS = {  # disjoint, so that nobody is evaluated on what was trained on
     "train": SeedRange(0, 999_999_999),

@@ -10,9 +10,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FOLDER", "ROWS", "Attack", "Submission", "attacks", "submissions"]
+__all__ = ["FOLDER", "ROWS", "UNUSED_NAMES", "Attack", "Submission", "attacks", "submissions"]
 
 FOLDER = Path(__file__).parents[1] / "submissions"
+# Attacks that both suites accept: names count whether or not they are used, for looking for what is reachable would
+# punish honest code.
+UNUSED_NAMES = {f"attacks/stuffing_{name}" for name in ("dead_code", "unused_function", "unused_variable")}
 ROWS = ("tier1", "tier2_flat", "tier2_heavy_tail", "tier3", "validity", "guardrails")
 
 

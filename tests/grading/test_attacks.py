@@ -13,7 +13,7 @@ import pytest
 
 from service.grading import Grade, Grader
 from service.sandbox import Sandbox, SandboxConfig
-from tests.grading.corpus import FOLDER, ROWS, Attack, Submission, submissions
+from tests.grading.corpus import FOLDER, ROWS, UNUSED_NAMES, Attack, Submission, submissions
 from tests.grading.corpus import attacks as all_attacks
 
 pytestmark = pytest.mark.anyio
@@ -35,8 +35,6 @@ SLIPS = re.compile(
 )
 
 SEED = 11
-# Names count whether or not they are used: looking for what is reachable would punish honest code.
-UNUSED_NAMES = {f"attacks/stuffing_{name}" for name in ("dead_code", "unused_function", "unused_variable")}
 
 
 class Graded(Protocol):

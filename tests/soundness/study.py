@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from service.grading import Grade, Grader
 from service.task import fragile_pipeline
-from tests.grading.corpus import ROWS, Attack, attacks, submissions
+from tests.grading.corpus import ROWS, UNUSED_NAMES, Attack, attacks, submissions
 
 __all__ = ["FLOORS", "Study"]
 
 _AT_A_TIME = 4
-_UNUSED_NAMES = {f"attacks/stuffing_{name}" for name in ("dead_code", "unused_function", "unused_variable")}
 _CONSTANT = """
 def process_batch(events, state):
     telemetry = {"guardrail": 0}
@@ -32,7 +31,7 @@ class Study:
     """Grades, and findings: what does not hold.
 
     Attributes:
-        honest, floors, twins: scores by name and seed, None for the classic suite.
+        honest, floors: scores by name and seed, None for the classic suite.
         lost: rows that an honest solution lost, with their seeds and reasons.
         losers: how many submissions of the corpus lose each row on the classic suite, how many on seed 0.
         counts: how many of each were graded.
@@ -99,7 +98,7 @@ class Study:
 
     async def _attack(self, attack: Attack, twin: Mapping[Seed, Grade]) -> None:
         self.counts["attacks"] += 1
-        drawn = [] if attack.id in _UNUSED_NAMES else [*self.attack_seeds]
+        drawn = [] if attack.id in UNUSED_NAMES else [*self.attack_seeds]
         seeds: Sequence[Seed] = [*([] if attack.overfit else [None]), *drawn]
         for seed, grade in (await self._grades(attack.source, seeds)).items():
             if grade.score > twin[seed].score or grade.points > twin[seed].points:

@@ -1,7 +1,7 @@
 """Ties cases, processes, checks and score together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.errors import GauntletError
@@ -9,7 +9,7 @@ from service.grading.answers import Answer
 from service.grading.audit import Integrity, derived_seeds, integrity_of
 from service.grading.cases import HANDED_ON, Case, classic_cases
 from service.grading.executor import CodeProcess, Executor, ProcessOutcome
-from service.grading.hardened import hardened_cases
+from service.grading.hardened import hardened_draws
 from service.grading.judge import CaseJudge
 from service.grading.scan import GUARDRAIL_WORDS, WORDS_NEEDED, guardrail_words
 from service.grading.score import GRADER_VERSION, Grade, rows_of, score_rows
@@ -39,7 +39,6 @@ class _Source:
 class _CaseRun:
     """What one case came to."""
 
-    case: Case
     judge: CaseJudge
     load_failure: str | None = None
 
@@ -84,31 +83,28 @@ class Grader:
         return (grade := _judged(source, once)), integrity_of(grade, further, _digests(once), _digests(again))
 
     async def _runs(self, code: str, seed: int | None, *, witnessed: bool = False) -> tuple[_Source, list[_CaseRun]]:
-        first, *others = classic_cases() if seed is None else hardened_cases(GRADER_VERSION, seed)
+        first, *others = _draws(seed)
         source: asyncio.Future[_Source] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
-                judge = CaseJudge(first, witnessed=witnessed)
-                tasks = [group.create_task(self._prepare_and_run(first, judge, code, source))]
-                for case in others:
-                    judge = CaseJudge(case, witnessed=witnessed)
-                    tasks.append(group.create_task(self._run(case, judge, source)))
+                judge = CaseJudge(first(), witnessed=witnessed)
+                tasks = [group.create_task(self._prepare_and_run(judge, code, source))]
+                tasks += [group.create_task(self._run(draw, source, witnessed=witnessed)) for draw in others]
         except* GauntletError as faults:
             raise faults.exceptions[0] from None
         return source.result(), [task.result() for task in tasks]
 
-    async def _prepare_and_run(
-        self, case: Case, judge: CaseJudge, code: str, prepared: "asyncio.Future[_Source]"
-    ) -> _CaseRun:
+    async def _prepare_and_run(self, judge: CaseJudge, code: str, prepared: "asyncio.Future[_Source]") -> _CaseRun:
         """One process compiles the source for all, before any of it has run there."""
         async with self._executor.process() as process:
-            prepared.set_result(source := await _prepared(process, code, drawn=case.drawn))
+            prepared.set_result(source := await _prepared(process, code, drawn=judge.case.drawn))
             failure = source.failure or await _load_and_call(process, source, judge)
-        return await self._finished(_CaseRun(case, judge, failure), source)
+        return await self._finished(_CaseRun(judge, failure), source)
 
-    async def _run(self, case: Case, judge: CaseJudge, prepared: "asyncio.Future[_Source]") -> _CaseRun:
+    async def _run(self, draw: Callable[[], Case], prepared: "asyncio.Future[_Source]", *, witnessed: bool) -> _CaseRun:
+        judge = CaseJudge(draw(), witnessed=witnessed)  # while the source is compiled
         source = await prepared
-        return await self._finished(_CaseRun(case, judge, source.failure), source)
+        return await self._finished(_CaseRun(judge, source.failure), source)
 
     async def _finished(self, run: _CaseRun, source: _Source) -> _CaseRun:
         """Goes on in one process after another, until nothing can change the verdict."""
@@ -118,10 +114,16 @@ class Grader:
             async with self._executor.process() as process:
                 failure = await _load_and_call(process, source, judge)
             if failure is not None and not was_called:
-                return _CaseRun(run.case, judge, failure)
+                return _CaseRun(judge, failure)
             if failure is not None:
                 judge.fail(f"after a restart: {failure}")
         return run
+
+
+def _draws(seed: int | None) -> Sequence[Callable[[], Case]]:
+    if seed is not None:
+        return hardened_draws(GRADER_VERSION, seed)
+    return [lambda case=case: case for case in classic_cases()]  # type: ignore[misc]
 
 
 async def _prepared(process: CodeProcess, code: str, *, drawn: bool) -> _Source:
@@ -159,7 +161,7 @@ def _load_failure(loaded: ProcessOutcome) -> str:
 
 
 def _digests(runs: Sequence[_CaseRun]) -> dict[str, str]:
-    return {run.case.row: f"{run.load_failure} {run.judge.row_broken} {run.judge.digest}" for run in runs}
+    return {run.judge.case.row: f"{run.load_failure} {run.judge.row_broken} {run.judge.digest}" for run in runs}
 
 
 def _judged(source: _Source, runs: Sequence[_CaseRun]) -> Grade:
@@ -167,7 +169,7 @@ def _judged(source: _Source, runs: Sequence[_CaseRun]) -> Grade:
         if run.load_failure is not None:
             everything = {row.id: run.load_failure for row in RUBRIC}
             return score_rows(rows_of(everything), feedback=f"✗ {run.load_failure}")
-    broken = {run.case.row: run.judge.row_broken for run in runs if run.judge.row_broken is not None}
+    broken = {run.judge.case.row: run.judge.row_broken for run in runs if run.judge.row_broken is not None}
     if "validity" not in broken and (reason := _spread_broken(runs)) is not None:
         broken["validity"] = reason
     if (reason := _guardrails_broken(source, runs)) is not None:
@@ -179,14 +181,14 @@ def _spread_broken(runs: Sequence[_CaseRun]) -> str | None:
     """A defect is charged once: mean and std count for the cases whose own row holds."""
     for run in runs:
         if run.judge.row_broken is None and run.judge.spread_broken is not None:
-            return f"in the {run.case.id.replace('_', ' ')} case, {run.judge.spread_broken}"
+            return f"in the {run.judge.case.id.replace('_', ' ')} case, {run.judge.spread_broken}"
     return None
 
 
 def _guardrails_broken(source: _Source, runs: Sequence[_CaseRun]) -> str | None:
     """Words of the source; where cases are drawn, its telemetry must be about them, too."""
     if len(source.words) < WORDS_NEEDED:
-        where = "names of the source" if any(run.case.drawn for run in runs) else "source"
+        where = "names of the source" if any(run.judge.case.drawn for run in runs) else "source"
         found = ", ".join(source.words) or "none"
         return f"{WORDS_NEEDED} of {', '.join(GUARDRAIL_WORDS)} are needed in the {where}; found: {found}"
     return next((run.judge.telemetry.broken for run in runs if run.judge.telemetry is not None), None)

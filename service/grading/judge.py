@@ -15,6 +15,7 @@ class CaseJudge:
     """One case's verdict in the making.
 
     Attributes:
+        case: whose calls are made.
         row_broken: why the case's row is lost, None while it holds.
         spread_broken: why `mean` or `std` of a call is not valid, None while they are.
         reported_state: what the last call returned as its state, to be handed on to another process.
@@ -28,7 +29,7 @@ class CaseJudge:
             case: whose calls are made.
             witnessed: whether `digest` is wanted: it costs.
         """
-        self._case = case
+        self.case = case
         self._witness = hashlib.sha256() if witnessed else None
         self._heard = 0
         self._given = Given.by(case.calls[0].state)
@@ -52,12 +53,12 @@ class CaseJudge:
     @property
     def next_call(self) -> Call | None:
         """The call whose answer can still change the verdict."""
-        calls = self._case.calls
+        calls = self.case.calls
         return calls[self._heard] if self.row_broken is None and self._heard < len(calls) else None
 
     def hear(self, answer: Answer) -> None:
         """Judges the answer to the next call."""
-        call = self._case.calls[self._heard]
+        call = self.case.calls[self._heard]
         if call.state is not HANDED_ON:
             self._given = Given.by(call.state)
         if self.telemetry is not None:
@@ -66,7 +67,7 @@ class CaseJudge:
             told = [answer.returned.get(key) for key in ("clean", "mean", "std")]
             self._witness.update(repr(told).encode("utf-8", "backslashreplace"))
         try:
-            self._check(self._case, call, self._given, answer)
+            self._check(self.case, call, self._given, answer)
         except BrokenError as broken:
             self.fail(str(broken))
             return
@@ -80,7 +81,7 @@ class CaseJudge:
 
     def fail(self, reason: str) -> None:
         """Gives the row up because of the next call."""
-        calls = len(self._case.calls)
+        calls = len(self.case.calls)
         self.row_broken = f"call {self._heard + 1} of {calls}: {reason}" if calls > 1 else reason
 
     def _range_of(self, call: Call) -> tuple[float, float]:

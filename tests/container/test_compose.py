@@ -3,16 +3,29 @@
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.conftest import running_service
 from tests.container.conftest import API_KEY, Composition
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
+SAME_EVERYWHERE = (
+    "honest/median_mad",
+    "honest/iqr_clip",
+    "honest/decimal_inside",
+    "wrong/tier1_drops_numeric_strings",
+    "wrong/object_rows",
+    "wrong/tier2_flat_divides_by_zero",
+    "grafts/tier3_no_maxlen",
+    "grafts/tier2_heavy_tail_reach",
+    "attacks/fingerprint_by_values",
+)
 
 
 @pytest.fixture
@@ -66,6 +79,27 @@ def test_honest_solutions_score_everything(client: httpx.Client, path: Path) -> 
     with client:
         grade = client.post("/grade", json={"code": path.read_text()}).json()
     assert (grade["score"], grade["feedback"]) == (1.0, "✓ All tiers stable")
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[httpx.Client]:
+    """The same service outside of the containers, on this machine's own Python."""
+    with running_service() as service, httpx.Client(base_url=service.url, timeout=30) as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", SAME_EVERYWHERE)
+def test_the_report_is_the_same_in_the_container_and_on_this_machines_own_python(
+    client: httpx.Client, here: httpx.Client, name: str
+) -> None:
+    code = (SUBMISSIONS / f"{name}.py").read_text()
+    with client:
+        for seed in (None, 0, 1, 2, 1_200_000_000):
+            asked = {"code": code} if seed is None else {"code": code, "suite": "hardened", "seed": seed}
+            asked["audit"] = seed == 0
+            there, local = ({**each.post("/grade", json=asked).json(), "duration_ms": 0} for each in (client, here))
+            assert there == local
+            assert there["checks"]
 
 
 def test_curl_from_the_host_works_as_the_readme_shows(composition: Composition) -> None:

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from service.grading import GRADER_VERSION
 from tests.grading.corpus import ROWS
-from tests.soundness.study import Study
+from tests.soundness.study import METHODS, Study
 
 __all__ = ["text"]
 
@@ -49,13 +49,15 @@ def _promises(study: Study) -> list[str]:
     least = min(score for scores in honest.values() for score in scores.values())
     kept = sum(each.startswith("grafts/") and "keeps" in each for each in found)
     differ = sum("two runs differ" in each for each in found)
-    seeds, attack_seeds = len(study.seeds), len(study.attack_seeds)
+    seeds, method_seeds, attack_seeds = len(study.seeds), len(study.method_seeds), len(study.attack_seeds)
     measured = {
-        "honest solutions score 1.0": f"{len(honest)} of them, {seeds} seeds: least {least:g}, {len(study.lost)} lost",
+        "honest solutions score 1.0": f"{len(honest)} of them, {seeds} seeds, {len(METHODS)} of them {method_seeds:,}: "
+        f"least {least:g}, {len(study.lost)} lost",
         "no attack scores above its twin": f"{counts['attacks']} attacks, {attack_seeds} seeds: "
         f"{above['classic']} above on `classic`, {above['hardened']} on `hardened`",
         "good code with one violation loses that row": f"{counts['grafts']} grafts, {attack_seeds} seeds: {kept} kept",
         "the same grade again, rows and reasons": f"{counts['graded twice']} submissions: {differ} differ",
+        "a `hardened` grade costs less than three `classic` ones": f"{study.cost_ratio:.2f} (medians, made in turn)",
     }
     lines = ["| what must hold on `classic` and on every seed | measured |", "| --- | --- |"]
     lines += [f"| {promise} | {result} |" for promise, result in measured.items()]
@@ -90,5 +92,5 @@ def _honest(study: Study) -> list[str]:
     lines = ["## Honest solutions", "", "| solution | `classic` | seeds at 1.0 |", "| --- | ---: | ---: |"]
     for name, scores in study.honest.items():
         full = sum(score == 1.0 for seed, score in scores.items() if seed is not None)
-        lines.append(f"| `{name.removeprefix('honest/')}` | {scores[None]:g} | {full} of {len(study.seeds)} |")
+        lines.append(f"| `{name.removeprefix('honest/')}` | {scores[None]:g} | {full:,} of {len(scores) - 1:,} |")
     return [*lines, ""]

@@ -1,16 +1,23 @@
 """What is graded, and what must hold of it."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
 
 from service.grading import Grade, Grader
 from service.task import fragile_pipeline
 from tests.grading.corpus import ROWS, UNUSED_NAMES, Attack, attacks, submissions
 
-__all__ = ["FLOORS", "Study"]
+__all__ = ["FLOORS", "METHODS", "Study"]
+
+METHODS = ("honest/median_mad", "honest/quartile_fences", "honest/sigma_clip", "honest/tukey_biweight")
+"""Solutions that find outliers in different ways, graded on more seeds than the others."""
 
 _AT_A_TIME = 4
+_TIMED_PAIRS = 100
+_MOST_COST = 3.0
 _CONSTANT = """
 def process_batch(events, state):
     telemetry = {"guardrail": 0}
@@ -34,13 +41,15 @@ class Study:
         honest, floors: scores by name and seed, None for the classic suite.
         lost: rows that an honest solution lost, with their seeds and reasons.
         losers: how many submissions of the corpus lose each row on the classic suite, how many on seed 0.
+        cost_ratio: what a hardened grade takes, in classic ones; medians of grades made in turn.
         counts: how many of each were graded.
         findings: what does not hold, in one line each.
     """
 
-    def __init__(self, grader: Grader, seeds: range, attack_seeds: range) -> None:
+    def __init__(self, grader: Grader, seeds: range, method_seeds: range, attack_seeds: range) -> None:
         self._grader = grader
         self.seeds = seeds
+        self.method_seeds = method_seeds
         self.attack_seeds = attack_seeds
         self._turn = asyncio.Semaphore(_AT_A_TIME)
         self.honest: dict[str, dict[Seed, float]] = {}
@@ -48,12 +57,14 @@ class Study:
         self.lost: list[str] = []
         self.losers: dict[str, Counter[str]] = {"classic": Counter(), "hardened": Counter()}
         self.attacks_above: dict[str, int] = {"classic": 0, "hardened": 0}
+        self.cost_ratio = 0.0
         self.counts: Counter[str] = Counter()
         self.findings: list[str] = []
 
     async def run(self, told: Callable[[str], object]) -> None:
         """Grades everything."""
         for name, part in (
+            ("cost", self._cost()),
             ("honest solutions", self._honest()),
             ("floors", self._floors()),
             ("attacks beside their twins", self._attacks()),
@@ -73,9 +84,21 @@ class Study:
         listed = list(seeds)
         return dict(zip(listed, await asyncio.gather(*map(one, listed)), strict=True))
 
+    async def _cost(self) -> None:
+        source = next(each.source for each in submissions("honest") if each.id == METHODS[0])
+        took: dict[bool, list[float]] = {True: [], False: []}
+        for index in range(2 * _TIMED_PAIRS):
+            began = time.perf_counter()
+            await self._grades(source, [index if index % 2 else None])
+            took[bool(index % 2)].append(time.perf_counter() - began)
+        self.cost_ratio = median(took[True]) / median(took[False])
+        if self.cost_ratio >= _MOST_COST:
+            self.findings.append(f"a hardened grade costs {self.cost_ratio:.2f} classic ones")
+
     async def _honest(self) -> None:
         for submission in submissions("honest"):
-            grades = await self._grades(submission.source, (None, *self.seeds))
+            seeds = self.method_seeds if submission.id in METHODS else self.seeds
+            grades = await self._grades(submission.source, (None, *seeds))
             self.honest[submission.id] = {seed: grade.score for seed, grade in grades.items()}
             for seed, grade in grades.items():
                 self.lost += [
@@ -85,7 +108,7 @@ class Study:
 
     async def _floors(self) -> None:
         for name, source in FLOORS.items():
-            grades = await self._grades(source, (None, *self.seeds))
+            grades = await self._grades(source, (None, *self.method_seeds))
             self.floors[name] = {seed: grade.score for seed, grade in grades.items()}
             highest = max(self.floors[name].values())
             if highest > 0.4 or (name == "the fragile pipeline" and highest > 0.2):

@@ -22,6 +22,9 @@ class Batch:
         run_one: Runs an episode; records its own cancellation instead of raising it.
         on_record: Called with each record as it comes, before the worker takes the next episode.
         concurrency: The number of workers.
+
+    Attributes:
+        fatal: Why the run cannot go on, in the words of the episode that found out.
     """
 
     def __init__(
@@ -35,12 +38,17 @@ class Batch:
         self._on_record = on_record
         self._concurrency = concurrency
         self._workers: list[asyncio.Task[None]] = []
+        self._drained = False
         self._stopped = False
-        self.records: list[EpisodeRecord] = []
         self.fatal: str | None = None
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether no further episode will be started."""
+        return self._drained
+
     async def run(self, plans: Iterable[EpisodePlan]) -> None:
-        """Run the plans in order of their numbers, until all are done or the batch is stopped.
+        """Run the plans in order of their numbers, until all are done or the batch is ended.
 
         An unexpected exception of one worker stops the others, whose episodes are still recorded, and is raised.
         """
@@ -50,25 +58,40 @@ class Batch:
             await asyncio.gather(*self._workers)
         except asyncio.CancelledError:
             if not self._stopped:  # cancelled from outside, not by `stop`
+                self.stop()
                 raise
-        finally:
+        except BaseException:
             self.stop()
+            raise
+        finally:
             await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Start no further episode; those in flight go on."""
+        self._drained = True
 
     def stop(self) -> None:
         """Start no further episode and cancel those in flight."""
+        self._drained = True
         if not self._stopped:
             self._stopped = True
             for worker in self._workers:
                 worker.cancel()
 
     async def _work(self, queue: Iterator[EpisodePlan]) -> None:
-        for plan in queue:
+        while not self._drained and (plan := next(queue, None)) is not None:
             record = await self._run_one(plan)
-            self.records.append(record)
             self._on_record(record)
-            if record.error is not None and record.error.fatal and not self._stopped:
-                self.fatal = record.error.message
-                self.stop()
-            if self._stopped or record.outcome is Outcome.CANCELLED:
+            if record.error is not None and record.error.fatal:
+                self._end(record.outcome, record.error.message)
+            if record.outcome is Outcome.CANCELLED:
                 return
+
+    def _end(self, outcome: Outcome, reason: str) -> None:
+        if self._drained:
+            return
+        self.fatal = reason
+        if outcome is Outcome.CANCELLED:  # nothing is wrong but that no further call can be paid
+            self.drain()
+        else:
+            self.stop()

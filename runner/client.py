@@ -85,6 +85,10 @@ class GraderClient:
                 raise
             raise ServiceError(f"--suite {suite} is not offered here: {error}", status=error.status) from error
 
+    async def grader_version(self) -> str:
+        """Which cases and rules grade here."""
+        return str((await self._call("GET", "/health")).get("grader_version", "unknown"))
+
     async def execute(self, expression: str) -> Execution:
         """Run an expression in the sandbox; what the code did is in the answer, never an exception."""
         return _parsed(Execution, await self._call("POST", "/execute", body={"expression": expression}), self.url)

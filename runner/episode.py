@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from runner.errors import (
+    BudgetSpentError,
     ContextOverflowError,
     FatalModelError,
     ModelError,
@@ -28,6 +30,7 @@ from runner.records import (
     TaskSpec,
     Turn,
     Usage,
+    total_cost,
 )
 from runner.tools import ToolCall, ToolInputError, describe_execution, text_argument, tool_calls, tool_result
 
@@ -46,8 +49,10 @@ _UNGRADABLE = frozenset({413, 422})
 class Model(Protocol):
     """Whatever plays the agent."""
 
-    async def reply(self, messages: Sequence[Json], tools: Sequence[Json], user_id: str) -> Turn:
-        """Answer the conversation so far."""
+    async def reply(
+        self, plan: EpisodePlan, messages: Sequence[Json], tools: Sequence[Json], spare_wait_s: float
+    ) -> Turn:
+        """Answer the conversation so far, losing at most `spare_wait_s` seconds to waits and failed attempts."""
 
 
 class Service(Protocol):
@@ -64,6 +69,7 @@ class Service(Protocol):
 class _Verdict:
     outcome: Outcome
     feedback: str
+    limit: str | None = None
     grade: Grade | None = None
     code: str | None = None
     error: ErrorRecord | None = None
@@ -87,6 +93,7 @@ class Episode:
         self._messages: list[Json] = [{"role": "user", "content": [{"type": "text", "text": task.prompt}]}]
         self._turns: list[Turn] = []
         self._nudges = 0
+        self._tools_s = 0.0
 
     async def run(self) -> EpisodeRecord:
         """Run to the end and tell how it went.
@@ -99,20 +106,55 @@ class Episode:
         except asyncio.CancelledError:
             verdict = _Verdict(Outcome.CANCELLED, "Cancelled")
         except ContextOverflowError as error:
-            verdict = _Verdict(Outcome.LIMIT, f"Context window exceeded: {error}")
+            verdict = _Verdict(Outcome.LIMIT, f"Context window exceeded: {error}", "context")
+        except BudgetSpentError as error:
+            verdict = _Verdict(Outcome.CANCELLED, str(error), error=_error_record(error))
         except RunnerError as error:
             verdict = _Verdict(Outcome.INFRA_ERROR, str(error), error=_error_record(error))
         return self._record(verdict, started_at)
 
     async def _converse(self) -> _Verdict:
-        for _ in range(self._plan.max_steps):
-            turn = await self._model.reply(self._messages, self._task.tools, self._plan.user_id)
+        while (verdict := self._limit_reached()) is None:
+            turn = await self._model.reply(self._plan, self._messages, self._task.tools, self._spare_wait_s)
             self._turns.append(turn)
             self._add_assistant(turn.content)
             verdict = await self._react(turn)
             if verdict is not None:
-                return verdict
-        return _Verdict(Outcome.LIMIT, f"No submission within {self._plan.max_steps} model calls")
+                break
+        return verdict
+
+    def _limit_reached(self) -> _Verdict | None:
+        """What forbids another call; an answer that is on its way is never cut off, since it is paid for."""
+        limits, usage, cost_usd = self._plan.limits, self._usage, self._cost_usd
+        if len(self._turns) >= limits.steps:
+            return _over("steps", f"{limits.steps} model calls")
+        if limits.work_s is not None and self._work_s >= limits.work_s:
+            return _over("work_s", f"{limits.work_s:g} s of work")
+        if limits.tokens is not None and usage.tokens >= limits.tokens:
+            return _over("tokens", f"{limits.tokens} tokens")
+        if limits.cost_usd is not None and cost_usd is not None and cost_usd >= limits.cost_usd:
+            return _over("cost_usd", f"${limits.cost_usd:g}")
+        return None
+
+    @property
+    def _usage(self) -> Usage:
+        return Usage.total(turn.usage for turn in self._turns)
+
+    @property
+    def _cost_usd(self) -> float | None:
+        return total_cost(turn.cost_usd for turn in self._turns)
+
+    @property
+    def _work_s(self) -> float:
+        return self._tools_s + sum(turn.duration_s for turn in self._turns)
+
+    @property
+    def _wait_s(self) -> float:
+        return sum(turn.wait_s for turn in self._turns)
+
+    @property
+    def _spare_wait_s(self) -> float:
+        return self._plan.limits.wait_s - self._wait_s
 
     async def _react(self, turn: Turn) -> _Verdict | None:
         """Do what the stop reason calls for; None means that the conversation goes on."""
@@ -129,7 +171,7 @@ class Episode:
             case "refusal":
                 return _Verdict(Outcome.REFUSED, f"Refused: {turn.refusal or 'no reason given'}")
             case "model_context_window_exceeded":
-                return _Verdict(Outcome.LIMIT, "Context window exceeded")
+                return _Verdict(Outcome.LIMIT, "Context window exceeded", "context")
             case unknown:
                 raise ModelError(f"unknown stop reason {unknown!r}", request_id=turn.request_id)
 
@@ -142,6 +184,13 @@ class Episode:
 
     async def _run_tools(self, calls: Sequence[ToolCall]) -> _Verdict | None:
         """Answer every call of a turn in one user turn; the first submission ends the episode."""
+        began = time.monotonic()
+        try:
+            return await self._answer(calls)
+        finally:
+            self._tools_s += time.monotonic() - began
+
+    async def _answer(self, calls: Sequence[ToolCall]) -> _Verdict | None:
         verdict: _Verdict | None = None
         results: list[Json] = []
         for call in calls:
@@ -178,7 +227,8 @@ class Episode:
             if error.status not in _UNGRADABLE:
                 raise
             return _Verdict(Outcome.FAILED, f"Submission refused: {error}", code=code)
-        return _Verdict(Outcome.PASSED if grade.passed else Outcome.FAILED, grade.feedback, grade, code)
+        outcome = Outcome.PASSED if grade.passed else Outcome.FAILED
+        return _Verdict(outcome, grade.feedback, grade=grade, code=code)
 
     def _add_assistant(self, content: Sequence[Json]) -> None:
         # The API sends empty text blocks at times but takes none back; all else goes back as it came.
@@ -201,6 +251,7 @@ class Episode:
         return EpisodeRecord(
             run_id=plan.run_id,
             episode=plan.episode,
+            attempt=plan.attempt,
             scripted=plan.scripted,
             notice=SCRIPTED_NOTICE if plan.scripted else None,
             outcome=verdict.outcome,
@@ -208,6 +259,7 @@ class Episode:
             passed=verdict.outcome is Outcome.PASSED if verdict.outcome.is_valid else None,
             points=grade.points if grade else zero,
             feedback=verdict.feedback,
+            limit=verdict.limit,
             checks=grade.checks if grade else (),
             grade=grade,
             suite=plan.suite,
@@ -216,15 +268,22 @@ class Episode:
             model=self._turns[-1].model if self._turns else None,
             steps=len(self._turns),
             stop_reasons=[turn.stop_reason for turn in self._turns],
-            usage=Usage.total(turn.usage for turn in self._turns),
+            usage=self._usage,
+            cost_usd=self._cost_usd,
             calls=[CallRecord(**turn.model_dump(include=set(CallRecord.model_fields))) for turn in self._turns],
             request_ids=[turn.request_id for turn in self._turns if turn.request_id],
             started_at=started_at,
             ended_at=ended_at,
             duration_s=(ended_at - started_at).total_seconds(),
+            work_s=self._work_s,
+            wait_s=self._wait_s,
             transcript=self._messages,
             error=verdict.error,
         )
+
+
+def _over(limit: str, amount: str) -> _Verdict:
+    return _Verdict(Outcome.LIMIT, f"No submission within {amount}", limit)
 
 
 def _text(text: str) -> Json:
@@ -237,5 +296,5 @@ def _error_record(error: RunnerError) -> ErrorRecord:
         message=str(error),
         status=error.status,
         request_id=error.request_id,
-        fatal=isinstance(error, FatalModelError | ServiceGoneError),
+        fatal=isinstance(error, FatalModelError | ServiceGoneError | BudgetSpentError),
     )

@@ -5,22 +5,28 @@ RunnerError
 ├── ServiceError            the service gave no usable answer: nothing may be scored
 │   ├── ServiceRefusedError the service refused this one request (4xx)
 │   └── ServiceGoneError    nobody answers there any more: the run ends
-├── ModelError              the Messages API gave no usable answer: the episode is invalid
+├── ModelError              the model's API gave no usable answer: the episode is invalid
+│   ├── TransientModelError another attempt may be answered
+│   │   └── RateLimitError  and every other call had better wait too
 │   └── FatalModelError     it will refuse every other episode too: the run ends
-└── ContextOverflowError    the conversation no longer fits the model
+├── ContextOverflowError    the conversation no longer fits the model
+└── BudgetSpentError        the run's money is gone: it ends, and can be resumed
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "BudgetSpentError",
     "ContextOverflowError",
     "FatalModelError",
     "LocalServiceError",
     "ModelError",
+    "RateLimitError",
     "RunnerError",
     "ServiceError",
     "ServiceGoneError",
     "ServiceRefusedError",
+    "TransientModelError",
 ]
 
 
@@ -56,12 +62,39 @@ class ServiceGoneError(ServiceError):
 
 
 class ModelError(RunnerError):
-    """The Messages API gave no usable answer to one call."""
+    """The model's API gave no usable answer to one call."""
+
+
+class TransientModelError(ModelError):
+    """One attempt failed for a reason that may pass.
+
+    Args:
+        retry_after_s: How long the server asks to wait, in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, request_id=request_id)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimitError(TransientModelError):
+    """One attempt met a rate limit that all calls share."""
 
 
 class FatalModelError(ModelError):
-    """The Messages API will refuse every call of this run."""
+    """The model's API will refuse every call of this run."""
 
 
 class ContextOverflowError(RunnerError):
     """The conversation has outgrown what the model accepts."""
+
+
+class BudgetSpentError(RunnerError):
+    """The next call might cost more than is left for the run."""

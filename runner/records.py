@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence  # noqa: TC003  pydantic reads them
+import math
+from collections.abc import Iterable, Mapping, Sequence  # noqa: TC003  pydantic reads them
 from datetime import datetime  # noqa: TC003  pydantic reads it
 from enum import StrEnum
 from typing import Any
@@ -14,12 +15,16 @@ __all__ = [
     "SCRIPTED_NOTICE",
     "CallRecord",
     "Check",
+    "Discarded",
     "EpisodePlan",
     "EpisodeRecord",
     "ErrorRecord",
     "Execution",
     "Grade",
+    "Interval",
     "Json",
+    "Limits",
+    "ListedModel",
     "Outcome",
     "PassBand",
     "RunConfig",
@@ -27,11 +32,12 @@ __all__ = [
     "TaskSpec",
     "Turn",
     "Usage",
-    "summarise",
+    "Verdict",
+    "total_cost",
 ]
 
-SCHEMA_VERSION = 1
-"""Of a line in `episodes.jsonl` and of `config.json`; raised when a field changes its meaning."""
+SCHEMA_VERSION = 2
+"""Of every file in a run's directory; raised when a field changes its meaning."""
 
 SCRIPTED_NOTICE = "SCRIPTED MODEL, not a Claude result"
 
@@ -123,6 +129,11 @@ class Usage(_Frozen):
     cache_read_input_tokens: int = 0
     cache_creation_input_tokens: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """All of them together."""
+        return self.input_tokens + self.output_tokens + self.cache_read_input_tokens + self.cache_creation_input_tokens
+
     @staticmethod
     def total(usages: Iterable[Usage]) -> Usage:
         """Sum field by field."""
@@ -130,30 +141,69 @@ class Usage(_Frozen):
         return Usage(**{name: sum(getattr(row, name) for row in rows) for name in Usage.model_fields})
 
 
+def total_cost(costs: Iterable[float | None]) -> float | None:
+    """Sum US dollars to the same float in any order; None when one of them is unknown."""
+    known: list[float] = []
+    for cost in costs:
+        if cost is None:
+            return None
+        known.append(cost)
+    return math.fsum(known)
+
+
+class Limits(_Frozen):
+    """What one episode may use up; None is no limit.
+
+    Attributes:
+        steps: Model calls.
+        work_s: Seconds of answered calls and of tools. Waiting and failed attempts are not the model's.
+        tokens: Of input, output and caches together, as billed, summed over the calls.
+        cost_usd: US dollars.
+        wait_s: Seconds of failed attempts and waits together; an episode that needs more is invalid.
+    """
+
+    steps: int = 18
+    work_s: float | None = 1800.0
+    tokens: int | None = None
+    cost_usd: float | None = None
+    wait_s: float = 1800.0
+
+
 class Turn(_Frozen):
-    """One answer of the model, its content blocks as they came."""
+    """One answer of the model, its content blocks as they came.
+
+    Attributes:
+        cost_usd: US dollars; None when the model's price is unknown.
+        attempts: How often the call was made until it was answered.
+        duration_s: Of the attempt that was answered.
+        wait_s: Of the failed attempts, and of the waits around them.
+    """
 
     message_id: str
     model: str
     stop_reason: str
     content: Sequence[Json]
     usage: Usage
+    cost_usd: float | None = None
     request_id: str | None = None
     refusal: str | None = None
     attempts: int = 1
     duration_s: float = 0.0
+    wait_s: float = 0.0
 
 
 class CallRecord(_Frozen):
-    """What one model call cost and how it ended; `duration_s` includes retries and their waits."""
+    """What one model call cost and how it ended; the fields are those of `Turn`."""
 
     message_id: str
     request_id: str | None
     model: str
     stop_reason: str
     usage: Usage
+    cost_usd: float | None
     attempts: int
     duration_s: float
+    wait_s: float
 
 
 class ErrorRecord(_Frozen):
@@ -167,13 +217,20 @@ class ErrorRecord(_Frozen):
 
 
 class EpisodePlan(_Frozen):
-    """One episode to run; `episode` counts from 1, `seed` draws the cases of a seeded suite."""
+    """One episode to run.
+
+    Attributes:
+        episode: Its number, from 1.
+        attempt: How often it has been begun, this time included; more than 1 only in a resumed run.
+        seed: Draws the cases of a seeded suite.
+    """
 
     run_id: str
     episode: int
+    attempt: int = 1
     suite: str
     seed: int | None
-    max_steps: int
+    limits: Limits
     scripted: bool
 
     @property
@@ -183,11 +240,20 @@ class EpisodePlan(_Frozen):
 
 
 class EpisodeRecord(_Frozen):
-    """One line of `episodes.jsonl`; `score` and `passed` are None when the episode is invalid."""
+    """One line of `episodes.jsonl`; `score` and `passed` are None when the episode is invalid.
+
+    Attributes:
+        points: Of 100.
+        limit: The field of `Limits` that ended it, or `context`.
+        cost_usd: Of all its answered calls; None when a price is unknown.
+        work_s, wait_s: As in `Limits`.
+        transcript: The conversation; kept in a file of its own, `transcripts/<episode>-<attempt>.json`.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
     episode: int
+    attempt: int = 1
     scripted: bool
     notice: str | None
     outcome: Outcome
@@ -195,6 +261,7 @@ class EpisodeRecord(_Frozen):
     passed: bool | None
     points: float | None
     feedback: str
+    limit: str | None = None
     checks: Sequence[Check] = ()
     grade: Grade | None = None
     suite: str
@@ -204,39 +271,117 @@ class EpisodeRecord(_Frozen):
     steps: int
     stop_reasons: Sequence[str] = ()
     usage: Usage = Field(default_factory=Usage)
+    cost_usd: float | None = 0.0
     calls: Sequence[CallRecord] = ()
     request_ids: Sequence[str] = ()
     started_at: datetime
     ended_at: datetime
     duration_s: float
-    transcript: Sequence[Json] = ()
+    work_s: float = 0.0
+    wait_s: float = 0.0
+    transcript: Sequence[Json] = Field(default=(), exclude=True)
     error: ErrorRecord | None = None
+
+    @property
+    def transcript_name(self) -> str:
+        """The file of its conversation, below the run's directory."""
+        return f"transcripts/{self.episode:04}-{self.attempt}.json"
 
 
 class RunConfig(_Frozen):
-    """`config.json`: what it takes to make the same run again."""
+    """`config.json`: what it takes to make the same run again.
+
+    Attributes:
+        provider: Whose API is spoken: `anthropic` or `openai`.
+        endpoint: The API's base URL; None for a scripted model.
+        calibrate: Whether the run ends as soon as the verdict on the band is settled.
+        faults: The share of offline calls that are answered with a fault.
+        max_cost_usd: What the whole run may cost.
+        prompt_sha256: Of the prompt and the tools, as the model gets them.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
     started_at: datetime
     scripted: bool
     notice: str | None
+    provider: str = "anthropic"
+    endpoint: str | None = None
     model: str
     service: str
     suite: str
     seed: int
     episodes: int
+    calibrate: bool = False
     concurrency: int
-    max_steps: int
+    limits: Limits = Limits()
     max_tokens: int
+    max_cost_usd: float | None = None
+    faults: float = 0.0
     task_id: str
     task_version: str
+    prompt_sha256: str = ""
+    grader_version: str | None = None
     target_pass_band: PassBand
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class ListedModel(_Frozen):
+    """A model as its API lists it; `lifecycle` is `active`, `deprecated` or `retired`."""
+
+    name: str
+    title: str
+    lifecycle: str
+    retires_at: datetime | None
+
+    @property
+    def fate(self) -> str:
+        """Its lifecycle in words."""
+        when = "" if self.retires_at is None else f", retires on {self.retires_at:%Y-%m-%d}"
+        return self.lifecycle + (when if self.lifecycle == "deprecated" else "")
+
+
+class Interval(_Frozen):
+    """A confidence interval, both ends included."""
+
+    low: float
+    high: float
+
+
+class Verdict(StrEnum):
+    """Whether the pass rate lies in the task's band."""
+
+    MET = "met"
+    MISSED = "missed"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Discarded(_Frozen):
+    """What was paid for and counts for nothing: attempts that ended invalid or were killed, and were made again."""
+
+    attempts: int = 0
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+
+
 class RunSummary(_Frozen):
-    """`summary.json`: the run in numbers; rates are fractions over the valid episodes."""
+    """`summary.json`: the run in numbers.
+
+    Attributes:
+        planned, valid, passed, invalid, cancelled, missing: Episodes; the last were never run.
+        outcomes: Episodes by how they ended.
+        pass_rate, mean_score: Fractions over the valid episodes.
+        pass_rate_interval: Wilson's, at `confidence`.
+        mean_score_interval: Student's t, at `confidence`; None for fewer than two episodes, or equal scores.
+        verdict: On the band, by the interval; None for a scripted model.
+        settled_at: At which number of valid episodes a pass rate like this one would settle the verdict.
+        pass_at_k: The chance that one of k episodes passes, by k.
+        pass_hat_k: The chance that all of k episodes pass, by k.
+        row_failures: How many of the graded episodes lost a row, by its id.
+        models: Those that answered.
+        usage, cost_usd: Of the counted episodes and the invalid ones; what was made again is in `discarded`.
+        retries: Failed attempts of calls that were made again.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -247,30 +392,25 @@ class RunSummary(_Frozen):
     passed: int
     invalid: int
     cancelled: int
+    missing: int
+    outcomes: dict[Outcome, int]
+    confidence: float
     pass_rate: float | None
-    average_score: float | None
-    target_met: bool | None
+    pass_rate_interval: Interval | None
+    mean_score: float | None
+    mean_score_interval: Interval | None
+    band: PassBand
+    verdict: Verdict | None
+    settled_at: int | None
+    pass_at_k: Mapping[int, float]
+    pass_hat_k: Mapping[int, float]
+    graded: int
+    row_failures: dict[str, int]
+    models: Sequence[str]
     usage: Usage
+    cost_usd: float | None
+    discarded: Discarded = Discarded()
+    calls: int
+    retries: int
+    wait_s: float
     error: str | None = None
-
-
-def summarise(config: RunConfig, records: Sequence[EpisodeRecord], error: str | None = None) -> RunSummary:
-    """Aggregate a run; invalid and cancelled episodes are counted, and leave the denominator."""
-    valid = [record for record in records if record.outcome.is_valid]
-    passed = sum(record.passed is True for record in valid)
-    rate = passed / len(valid) if valid else None
-    return RunSummary(
-        run_id=config.run_id,
-        scripted=config.scripted,
-        notice=config.notice,
-        planned=config.episodes,
-        valid=len(valid),
-        passed=passed,
-        invalid=sum(record.outcome is Outcome.INFRA_ERROR for record in records),
-        cancelled=sum(record.outcome is Outcome.CANCELLED for record in records),
-        pass_rate=rate,
-        average_score=sum(record.score or 0.0 for record in valid) / len(valid) if valid else None,
-        target_met=None if rate is None or config.scripted else config.target_pass_band.holds(rate),
-        usage=Usage.total(record.usage for record in records),
-        error=error,
-    )

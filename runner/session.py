@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import platform
 import secrets
 import signal
@@ -13,43 +15,36 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TextIO
 
 from runner.batch import Batch
+from runner.budget import Budget
+from runner.caller import Caller
 from runner.episode import Episode
+from runner.errors import RunnerError
 from runner.local_service import open_service
-from runner.model import MAX_TOKENS, SDK_VERSION, ClaudeModel, live_client, offline_client
+from runner.model import SDK_VERSION, ClaudeModel, live_client, offline_client
 from runner.offline.server import serve_offline
-from runner.records import SCRIPTED_NOTICE, EpisodePlan, RunConfig, RunSummary, TaskSpec, summarise
-from runner.report import Reporter
-from runner.store import RunStore
+from runner.records import SCRIPTED_NOTICE, EpisodePlan, RunConfig, RunSummary, TaskSpec, Usage, Verdict
+from runner.request import check_unchanged
+from runner.retry import RetryPolicy
+from runner.stats import CONFIDENCE, Looks, summarise
+from runner.store import Run, RunStore, read_config, read_run
+from runner.terminal import Reporter, verdict_line
+from runner.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
+    from runner.caller import Provider
     from runner.client import GraderClient
-    from runner.local_service import ServiceAddress
     from runner.records import EpisodeRecord
+    from runner.request import RunRequest
 
-__all__ = ["RunOptions", "RunResult", "run_session"]
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What `gauntlet run` was asked to do."""
-
-    episodes: int
-    concurrency: int
-    model: str
-    service: ServiceAddress
-    suite: str
-    live: bool
-    out: Path
-    seed: int
-    max_steps: int
+__all__ = ["RunResult", "open_model", "resume_session", "run_session"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How the run went; `signal` is the one that stopped it, `fatal` the API's reason to end it."""
+    """How the run went; `signal` is the one that stopped it, `fatal` the reason to end it early."""
 
     summary: RunSummary
     fatal: str | None
@@ -57,78 +52,186 @@ class RunResult:
 
 
 @asynccontextmanager
-async def _open_model(options: RunOptions) -> AsyncIterator[ClaudeModel]:
-    if options.live:
-        async with live_client() as client:
-            yield ClaudeModel(client, options.model)
+async def open_model(request: RunRequest) -> AsyncIterator[Provider]:
+    """The model that a request names; opened first, so that a missing key is found before anything is started."""
+    if request.live and request.provider == "openai":
+        from runner.openai_model import live_openai  # noqa: PLC0415 - an extra
+
+        opened = live_openai(request.model, max_tokens=request.max_tokens, timeout_s=request.call_timeout_s)
+        async with opened as openai:
+            yield openai
         return
-    async with serve_offline(options.seed) as url, offline_client(url) as client:
-        yield ClaudeModel(client, options.model)
+    if request.live:
+        async with live_client(request.call_timeout_s) as client:
+            yield ClaudeModel(client, request.model, max_tokens=request.max_tokens)
+        return
+    async with (
+        serve_offline(request.seed, faults=request.faults) as url,
+        offline_client(url, request.call_timeout_s) as client,
+    ):
+        yield ClaudeModel(client, request.model, max_tokens=request.max_tokens)
 
 
-async def run_session(options: RunOptions, stream: TextIO) -> RunResult:
+async def run_session(request: RunRequest, stream: TextIO) -> RunResult:
     """Run all episodes, print them to `stream` and keep their records.
 
     Raises:
         RunnerError: The run could not begin.
     """
-    # The model first: a missing key is found before anything is started.
-    async with _open_model(options) as model, open_service(options.service) as service:
-        task = await service.task(options.suite)
-        config = _config(options, task, service.url)
-        with RunStore(options.out, config) as store, Reporter(stream, options.episodes) as reporter:
-            reporter.header(config, store.path)
-            return await _run_batch(config, task, model=model, service=service, store=store, reporter=reporter)
+    async with open_model(request) as model, open_service(request.service) as service:
+        task = await service.task(request.suite)
+        config = await _config(request, task, service, model)
+        with RunStore.create(request.out, config) as store:
+            run = Run(store.path, config, (), ())
+            return await _Session(request, run, task, model=model, service=service, store=store, stream=stream).run()
 
 
-async def _run_batch(
-    config: RunConfig,
-    task: TaskSpec,
-    *,
-    model: ClaudeModel,
-    service: GraderClient,
-    store: RunStore,
-    reporter: Reporter,
-) -> RunResult:
-    def keep(record: EpisodeRecord) -> None:
-        store.append(record)
-        reporter.episode(record)
+async def resume_session(request: RunRequest, path: Path, stream: TextIO) -> RunResult:
+    """Go on with a run: what is missing or invalid is run again, what is valid stays.
 
-    batch = Batch(
-        lambda plan: Episode(plan, task, model, service).run(),
-        keep,
-        concurrency=min(config.concurrency, config.episodes),
-    )
-    with _stopped_by_signals(batch) as received:
-        await batch.run(_plans(config))
-    summary = summarise(config, batch.records, batch.fatal)
-    store.finish(summary)
-    reporter.summary(summary)
-    return RunResult(summary, batch.fatal, received[0] if received else None)
+    Args:
+        request: As it was, but for what may change.
+        path: The run's directory.
+        stream: Where to print.
+
+    Raises:
+        RunnerError: There is no such run, another process is at it, or its configuration is not what it was.
+    """
+    read_config(path)  # first of all, so that nothing is written where there is no run
+    with RunStore(path) as store:  # and held before the rest is read: nobody adds to it meanwhile
+        run = read_run(path)
+        async with open_model(request) as model, open_service(request.service) as service:
+            task = await service.task(request.suite)
+            config = await _config(request, task, service, model)
+            check_unchanged(run.config, config)
+            kept = {"run_id": run.config.run_id, "started_at": run.config.started_at}
+            store.configure(config := config.model_copy(update=kept))
+            run = Run(path, config, run.records, run.events)
+            return await _Session(request, run, task, model=model, service=service, store=store, stream=stream).run()
 
 
-def _plans(config: RunConfig) -> Iterator[EpisodePlan]:
-    """The episodes in order; a seeded suite draws other cases for each, the same ones whenever the run is repeated."""
-    for episode in range(1, config.episodes + 1):
-        yield EpisodePlan(
-            run_id=config.run_id,
-            episode=episode,
-            suite=config.suite,
-            seed=None if config.suite == "classic" else config.seed + episode - 1,
-            max_steps=config.max_steps,
-            scripted=config.scripted,
+class _Session:
+    """One sitting of a run, the first or a further one."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        run: Run,
+        task: TaskSpec,
+        *,
+        model: Provider,
+        service: GraderClient,
+        store: RunStore,
+        stream: TextIO,
+    ) -> None:
+        self._request = request
+        self._run = run
+        self._config = run.config
+        self._task = task
+        self._model = model
+        self._service = service
+        self._store = store
+        self._records = {record.episode: record for record in run.records}
+        self._attempts = dict(run.attempts)
+        self._reporter = Reporter(stream, self._config.episodes, done=len(self._valid))
+        self._caller = Caller(
+            model,
+            policy=RetryPolicy(),
+            throttle=Throttle(self._config.concurrency, lambda allowed: self._event("concurrency", allowed=allowed)),
+            budget=_budget(self._config, run, model),
+            journal=self._event,
+        )
+        self._batch = Batch(self._play, self._keep, concurrency=min(self._config.concurrency, self._config.episodes))
+
+    @property
+    def _valid(self) -> list[int]:
+        return [episode for episode, record in self._records.items() if record.outcome.is_valid]
+
+    async def run(self) -> RunResult:
+        """Run what is missing, and summarise the whole."""
+        with self._reporter, _stopped_by_signals(self._batch, self._reporter, self._request.grace_s) as received:
+            self._reporter.header(self._config, self._store.path)
+            if self._valid:
+                self._reporter.lines([f"Resumed: {len(self._valid)} of {self._config.episodes} episodes are kept", ""])
+            if self._request.live and (warning := await self._model.warning()):
+                self._reporter.lines([warning, ""])
+            await self._calibrate() if self._config.calibrate else await self._batch.run(self._plans())
+            summary = self._summary()
+            self._store.finish(summary)
+            self._reporter.summary(summary)
+        return RunResult(summary, self._batch.fatal, received[0] if received else None)
+
+    async def _calibrate(self) -> None:
+        """Look at the verdict now and then, and end the run when it is settled."""
+        for look in Looks.up_to(self._config.episodes).counts:
+            await self._batch.run(self._plans(up_to=look))
+            summary = self._summary()
+            if self._batch.is_ended or summary.verdict is None or summary.verdict is not Verdict.INCONCLUSIVE:
+                break
+            self._reporter.lines([verdict_line(summary)])
+
+    def _plans(self, up_to: int | None = None) -> Iterator[EpisodePlan]:
+        """The missing episodes in order; a seeded suite draws other cases for each, the same in every run."""
+        config = self._config
+        for episode in range(1, (up_to or config.episodes) + 1):
+            if episode in self._records and self._records[episode].outcome.is_valid:
+                continue
+            yield EpisodePlan(
+                run_id=config.run_id,
+                episode=episode,
+                attempt=self._attempts.get(episode, 0) + 1,
+                suite=config.suite,
+                seed=None if config.suite == "classic" else config.seed + episode - 1,
+                limits=config.limits,
+                scripted=config.scripted,
+            )
+
+    async def _play(self, plan: EpisodePlan) -> EpisodeRecord:
+        self._event("begun", episode=plan.episode, attempt=plan.attempt)
+        return await Episode(plan, self._task, self._caller, self._service).run()
+
+    def _keep(self, record: EpisodeRecord) -> None:
+        self._store.append(record)
+        self._records[record.episode] = record.model_copy(update={"transcript": ()})
+        self._reporter.episode(record)
+
+    def _event(self, kind: str, /, **fields: object) -> None:
+        self._store.event(kind, **fields)
+        self._reporter.event(kind, **fields)
+
+    def _summary(self) -> RunSummary:
+        confidence = Looks.up_to(self._config.episodes).confidence if self._config.calibrate else CONFIDENCE
+        counted = {(record.episode, record.attempt) for record in self._records.values()}
+        return summarise(
+            self._config,
+            list(self._records.values()),
+            discarded=self._run.discarded_but(counted),
+            confidence=confidence,
+            error=self._batch.fatal,
         )
 
 
+def _budget(config: RunConfig, run: Run, model: Provider) -> Budget:
+    limited = config.max_cost_usd is not None or config.limits.cost_usd is not None
+    if limited and model.pricing.cost_usd(model.name, Usage(input_tokens=1)) is None:
+        raise RunnerError(f"no price is known for --model {model.name}: a limit in dollars cannot be kept")
+    return Budget(config.max_cost_usd, run.spent_usd or 0.0)
+
+
 @contextmanager
-def _stopped_by_signals(batch: Batch) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM end the batch in good order; yields the list of those that came."""
+def _stopped_by_signals(batch: Batch, reporter: Reporter, grace_s: float) -> Iterator[list[int]]:
+    """Let Ctrl-C end the batch after what is in flight, a second one or SIGTERM at once; yields those that came."""
     loop = asyncio.get_running_loop()
     received: list[int] = []
 
     def stop(number: int) -> None:
         received.append(number)
-        batch.stop()
+        if number == signal.SIGINT and len(received) == 1:
+            batch.drain()
+            loop.call_later(grace_s, batch.stop)
+            reporter.lines([f"Stopping: up to {grace_s:g} s for what is under way; Ctrl-C again stops at once"])
+        else:
+            batch.stop()
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
@@ -140,27 +243,38 @@ def _stopped_by_signals(batch: Batch) -> Iterator[list[int]]:
             loop.remove_signal_handler(number)
 
 
-def _config(options: RunOptions, task: TaskSpec, service_url: str) -> RunConfig:
+async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, model: Provider) -> RunConfig:
     started_at = datetime.now(UTC)
-    origin = "" if options.service.url else " (started for this run)"
+    origin = "" if request.service.url else " (started for this run)"
     return RunConfig(
         run_id=f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
         started_at=started_at,
-        scripted=not options.live,
-        notice=None if options.live else SCRIPTED_NOTICE,
-        model=options.model,
-        service=service_url + origin,
-        suite=options.suite,
-        seed=options.seed,
-        episodes=options.episodes,
-        concurrency=options.concurrency,
-        max_steps=options.max_steps,
-        max_tokens=MAX_TOKENS,
+        scripted=not request.live,
+        notice=None if request.live else SCRIPTED_NOTICE,
+        provider=request.provider,
+        endpoint=model.endpoint if request.live else None,
+        model=request.model,
+        service=service.url + origin,
+        suite=request.suite,
+        seed=request.seed,
+        episodes=request.episodes,
+        calibrate=request.calibrate,
+        concurrency=request.concurrency,
+        limits=request.limits,
+        max_tokens=request.max_tokens,
+        max_cost_usd=request.max_cost_usd,
+        faults=request.faults,
         task_id=task.id,
         task_version=task.version,
+        prompt_sha256=_sha256(task.prompt, task.tools),
+        grader_version=await service.grader_version(),
         target_pass_band=task.target_pass_band,
         versions={"runner": _own_version(), "anthropic": SDK_VERSION, "python": platform.python_version()},
     )
+
+
+def _sha256(prompt: str, tools: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps([prompt, tools], sort_keys=True).encode("ascii")).hexdigest()
 
 
 def _own_version() -> str:

@@ -43,11 +43,12 @@ _FAREWELL = Step("", "I have handed in my work and have nothing to add.")
 
 
 @asynccontextmanager
-async def serve_offline(seed: int) -> AsyncIterator[str]:
+async def serve_offline(seed: int, *, faults: float = 0.0) -> AsyncIterator[str]:  # noqa: ARG001
     """Serve on a free loopback port while the context lasts.
 
     Args:
         seed: Decides which policy plays which episode.
+        faults: The share of calls that get a fault.
 
     Yields:
         The base URL for an SDK client.

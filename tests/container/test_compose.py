@@ -95,8 +95,8 @@ def test_the_report_is_the_same_in_the_container_and_on_this_machines_own_python
     code = (SUBMISSIONS / f"{name}.py").read_text()
     with client:
         for seed in (None, 0, 1, 2, 1_200_000_000):
-            asked = {"code": code} if seed is None else {"code": code, "suite": "hardened", "seed": seed}
-            asked["audit"] = seed == 0
+            drawn = {} if seed is None else {"suite": "hardened", "seed": seed}
+            asked = {"code": code, "audit": seed == 0, **drawn}
             there, local = ({**each.post("/grade", json=asked).json(), "duration_ms": 0} for each in (client, here))
             assert there == local
             assert there["checks"]

@@ -7,9 +7,15 @@ from typing import Any
 import httpx2
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
+from runner.budget import Budget
+from runner.caller import Caller
 from runner.model import ClaudeModel
+from runner.records import Turn
 from runner.retry import RetryPolicy
+from runner.throttle import Throttle
+from tests.runner.made import plan
 
+HELLO = [{"role": "user", "content": "hello"}]
 FAST = RetryPolicy(attempts=4, first_delay_s=0.001, max_delay_s=0.02)
 
 
@@ -67,6 +73,7 @@ class Api:
     def __init__(self, *replies: Any, forever: Any = False) -> None:
         self._replies = itertools.chain(replies, itertools.repeat(replies[-1])) if forever else iter(replies)
         self.requests: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         self.headers: list[httpx2.Headers] = []
 
     def handle(self, request: httpx2.Request) -> httpx2.Response:
@@ -77,7 +84,25 @@ class Api:
             raise answer
         return reply(answer) if isinstance(answer, dict) else answer
 
-    def model(self, retry: Any = FAST, name: Any = "claude-sonnet-5-5") -> ClaudeModel:
+    def model(self, name: Any = "claude-sonnet-5-5") -> ClaudeModel:
         http = DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self.handle))
         client = AsyncAnthropic(api_key="test", base_url="http://api.test", max_retries=0, http_client=http)
-        return ClaudeModel(client, name, retry=retry)
+        return ClaudeModel(client, name)
+
+    def caller(
+        self, policy: Any = FAST, name: Any = "claude-sonnet-5-5", concurrency: Any = 10, max_cost: Any = None
+    ) -> Caller:
+        return Caller(
+            self.model(name),
+            policy=policy,
+            throttle=Throttle(concurrency, lambda allowed: self.log("concurrency", allowed=allowed)),
+            budget=Budget(max_cost),
+            journal=self.log,
+        )
+
+    def log(self, kind: str, /, **fields: Any) -> None:
+        self.events.append({"event": kind, **fields})
+
+
+async def reply_of(caller: Caller, messages: Any = HELLO, spare_wait_s: float = 60.0, episode: int = 1) -> Turn:
+    return await caller.reply(plan(episode), messages, [], spare_wait_s)

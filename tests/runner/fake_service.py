@@ -66,6 +66,9 @@ class FakeService:
             lambda: {**TASK, "prompt": TASK["prompt"] + self.prompt_suffix, "suite": suite},
         )
 
+    async def _health(self, request: Any) -> Any:
+        return JSONResponse({"status": "healthy", "grader_version": "fake"})
+
     async def _execute(self, request: Any) -> Any:
         body = await request.json()
         return await self._answer(request, ("execute", body), lambda: execute(body["expression"]))
@@ -97,6 +100,7 @@ class FakeService:
         return Starlette(
             routes=[
                 Route("/task", self._task),
+                Route("/health", self._health),
                 Route("/execute", self._execute, methods=["POST"]),
                 Route("/grade", self._grade, methods=["POST"]),
             ]

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.records import EpisodePlan, EpisodeRecord, Outcome, PassBand, RunConfig
+from runner.records import EpisodePlan, EpisodeRecord, Limits, Outcome, PassBand, RunConfig
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -48,7 +48,6 @@ def config(**changes: Any) -> Any:
         "seed": 0,
         "episodes": 10,
         "concurrency": 5,
-        "max_steps": 18,
         "max_tokens": 8192,
         "task_id": "t",
         "task_version": "1",
@@ -57,5 +56,7 @@ def config(**changes: Any) -> Any:
     return RunConfig(**{**values, **changes})
 
 
-def plan(episode: int) -> Any:
-    return EpisodePlan(run_id="run", episode=episode, suite="classic", seed=None, max_steps=18, scripted=False)
+def plan(episode: int = 1, **limits: Any) -> Any:
+    return EpisodePlan(
+        run_id="run", episode=episode, suite="classic", seed=None, limits=Limits(**limits), scripted=False
+    )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,12 @@ def test_config_and_summary_say_what_was_run(gauntlet: Any, fake: FakeService, t
     run, _ = records(tmp_path)
     config = json.loads((run / "config.json").read_text())
     summary = json.loads((run / "summary.json").read_text())
-    asked = {"episodes": 3, "seed": 7, "max_steps": 9, "suite": "classic", "scripted": True, "notice": SCRIPTED_NOTICE}
+    asked = {"episodes": 3, "seed": 7, "suite": "classic", "scripted": True, "notice": SCRIPTED_NOTICE}
     assert config | asked == config
+    assert config["limits"] == {"steps": 9, "work_s": 1800, "tokens": None, "cost_usd": None, "wait_s": 1800}
+    assert (config["grader_version"], len(config["prompt_sha256"])) == ("fake", 64)
     assert summary["notice"] == SCRIPTED_NOTICE
-    assert (summary["valid"], summary["target_met"]) == (3, None)
+    assert (summary["valid"], summary["verdict"]) == (3, None)
 
 
 def test_a_seeded_suite_gives_each_episode_a_seed_of_its_own(gauntlet: Any, fake: FakeService) -> None:
@@ -166,36 +169,91 @@ def test_an_unwritable_directory_names_the_option(gauntlet: Any, fake: FakeServi
     failed(gauntlet("run", "--service", fake.url, "--out", "file/below"), "--out file/below")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_records_what_was_in_flight_and_prints_the_summary(
-    stop: int, clean_environment: dict[str, str], fake: FakeService, tmp_path: Path
-) -> None:
+class Running:
+    """A run that is stopped in the middle."""
+
+    def __init__(self, environment: Any, directory: Path, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runner", "run", "-n", "40", "--concurrency", "3", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=directory,
+            encoding="utf-8",
+        )
+        self.directory = directory
+
+    def wait_for(self, words: str) -> None:
+        assert self.process.stdout is not None
+        while words not in (line := self.process.stdout.readline()):
+            assert line
+
+    def ended(self) -> Any:
+        out, errors = self.process.communicate(timeout=30)
+        assert errors == ""
+        run, rows = records(self.directory)
+        assert (run / "summary.json").exists()
+        return out, [row["outcome"] for row in rows]
+
+
+@pytest.fixture
+def running(clean_environment: dict[str, str], fake: FakeService, tmp_path: Path) -> Iterator[Any]:
     fake.delay_s = 0.3
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runner", "run", "--service", fake.url, "-n", "40", "--concurrency", "3"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=clean_environment,
-        cwd=tmp_path,
-        encoding="utf-8",
-    )
-    with process:
-        lines = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if "Run" in line:
-                process.send_signal(stop)
-                break
-        rest, errors = process.communicate(timeout=30)
-    assert process.returncode == 128 + stop
-    assert "Traceback" not in errors
-    assert errors == ""
-    run, rows = records(tmp_path)
-    cancelled = [row for row in rows if row["outcome"] == "cancelled"]
-    assert 1 <= len(cancelled) <= 3
-    assert f"{len(cancelled)} cancelled" in rest
-    assert (run / "summary.json").exists()
+    started: list[Running] = []
+
+    def start(*arguments: str) -> Running:
+        started.append(Running(clean_environment, tmp_path, "--service", fake.url, *arguments))
+        return started[-1]
+
+    yield start
+    for run in started:
+        with run.process:
+            run.process.kill()
+
+
+def test_ctrl_c_lets_what_is_in_flight_end_and_prints_the_summary(running: Any) -> None:
+    run = running()
+    run.wait_for(" Run ")
+    run.process.send_signal(signal.SIGINT)
+    run.wait_for("Stopping: up to 60 s for what is under way; Ctrl-C again stops at once")
+    out, outcomes = run.ended()
+    assert run.process.returncode == 130
+    assert 2 <= len(outcomes) <= 8
+    assert "cancelled" not in outcomes
+    assert f"{40 - len(outcomes)} not run" in out
+
+
+def test_ctrl_c_twice_records_what_was_in_flight_as_cancelled(running: Any, fake: FakeService) -> None:
+    run = running()
+    run.wait_for(" Run ")
+    fake.delay_s = 30
+    run.process.send_signal(signal.SIGINT)
+    run.wait_for("Stopping")
+    run.process.send_signal(signal.SIGINT)
+    out, outcomes = run.ended()
+    assert run.process.returncode == 130
+    assert 1 <= outcomes.count("cancelled") <= 3
+    assert f"{outcomes.count('cancelled')} cancelled" in out
+
+
+def test_the_grace_of_ctrl_c_has_an_end(running: Any, fake: FakeService) -> None:
+    run = running("--grace", "0.5")
+    run.wait_for(" Run ")
+    fake.delay_s = 30
+    run.process.send_signal(signal.SIGINT)
+    _, outcomes = run.ended()
+    assert run.process.returncode == 130
+    assert "cancelled" in outcomes
+
+
+def test_sigterm_stops_at_once(running: Any, fake: FakeService) -> None:
+    run = running()
+    run.wait_for(" Run ")
+    fake.delay_s = 30
+    run.process.terminate()
+    _, outcomes = run.ended()
+    assert run.process.returncode == 128 + signal.SIGTERM
+    assert 1 <= outcomes.count("cancelled") <= 3
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly(
@@ -291,7 +349,12 @@ def test_a_live_run_asks_the_api_and_prints_the_verdict(gauntlet: Any, fake: Fak
             ANTHROPIC_API_KEY="sk-ant-test", ANTHROPIC_BASE_URL=api.url,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-3:] == ["Passed: 2/2 (100.0%)", "Avg Score: 100.0%", "❌ Target missed"]
+    assert done.stdout.splitlines()[-4:] == [
+        "Passed: 2/2 (100.0%)",
+        "Avg Score: 100.0%",
+        "Cost: $0.0002, 24 tokens in, 6 from cache, 10 out",
+        "❔ Target inconclusive at n=2: 34.2–100.0 % (Wilson, 95 %), band 10–40 %; at this rate, 3 might settle it",
+    ]
     assert SCRIPTED_NOTICE not in done.stdout
     assert api.keys == {"Bearer sk-ant-test"}
     _, rows = records(tmp_path)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from runner.client import GraderClient
 from runner.episode import Episode
 from runner.offline.policies import policy_for
-from runner.records import SCRIPTED_NOTICE, EpisodePlan, Outcome, TaskSpec
+from runner.records import SCRIPTED_NOTICE, EpisodePlan, Limits, Outcome, TaskSpec
 from tests.runner.claude import Api, message, python, refusal, reply, submit, text, thinking, use
 from tests.runner.fake_service import TASK, FakeService, problem
 
@@ -19,13 +19,12 @@ GOOD = (importlib.resources.files("runner.offline") / "submissions" / "passes.py
 HALF = GOOD.replace("isinstance(value, (int, float, str))", "isinstance(value, (int, float))")
 
 
-def plan(**changes: Any) -> Any:
-    values = {"run_id": "r", "episode": 7, "suite": "classic", "seed": None, "max_steps": 18, "scripted": False}
-    return EpisodePlan(**{**values, **changes})
+def plan(suite: Any = "classic", seed: Any = None, scripted: Any = False, **limits: Any) -> Any:
+    return EpisodePlan(run_id="r", episode=7, suite=suite, seed=seed, limits=Limits(**limits), scripted=scripted)
 
 
 def run(api: Api, service: GraderClient, **changes: Any) -> Any:
-    return Episode(plan(**changes), TaskSpec.model_validate(TASK), api.model(), service).run()
+    return Episode(plan(**changes), TaskSpec.model_validate(TASK), api.caller(), service).run()
 
 
 def results(request: Any) -> Any:
@@ -257,18 +256,18 @@ async def test_an_unknown_stop_reason_is_an_infrastructure_error(fake: FakeServi
 
 async def test_the_step_limit_ends_the_episode(fake: FakeService, service: GraderClient) -> None:
     api = Api(message(python("1")), forever=True)
-    record = await run(api, service, max_steps=5)
+    record = await run(api, service, steps=5)
     assert (record.outcome, record.score, record.steps, len(api.requests)) == (Outcome.LIMIT, 0.0, 5, 5)
     assert record.feedback == "No submission within 5 model calls"
 
 
 async def test_reminders_count_as_steps(service: GraderClient) -> None:
-    record = await run(Api(message(text(), stop="end_turn")), service, max_steps=1)
+    record = await run(Api(message(text(), stop="end_turn")), service, steps=1)
     assert (record.outcome, record.steps) == (Outcome.LIMIT, 1)
 
 
 async def test_a_submission_in_the_last_step_counts(service: GraderClient) -> None:
-    record = await run(Api(message(python("1")), message(submit(GOOD))), service, max_steps=2)
+    record = await run(Api(message(python("1")), message(submit(GOOD))), service, steps=2)
     assert record.outcome is Outcome.PASSED
 
 
@@ -305,7 +304,7 @@ async def test_a_cancelled_episode_keeps_what_was_said_and_paid(service: GraderC
             raise AssertionError
 
     api = Api(message(python("1")))
-    episode = Episode(plan(), TaskSpec.model_validate(TASK), api.model(), Stuck())
+    episode = Episode(plan(), TaskSpec.model_validate(TASK), api.caller(), Stuck())
     task = asyncio.create_task(episode.run())
     while not api.requests:  # noqa: ASYNC110  the transport has no event to wait for
         await asyncio.sleep(0.001)

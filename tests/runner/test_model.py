@@ -9,18 +9,17 @@ import pytest
 from runner.errors import ContextOverflowError, FatalModelError, ModelError
 from runner.model import live_client
 from runner.retry import RetryPolicy, parse_retry_after
-from tests.runner.claude import Api, message, refusal, reply, submit, text
+from tests.runner.claude import Api, message, refusal, reply, reply_of, submit, text
 
 pytestmark = pytest.mark.anyio
 
-HELLO = [{"role": "user", "content": "hello"}]
 FINE = message(text(), stop="end_turn")
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
 async def test_transient_statuses_are_retried(status: int) -> None:
     api = Api(refusal(status), refusal(status), FINE)
-    turn = await api.model().reply(HELLO, [], "u")
+    turn = await reply_of(api.caller())
     assert (turn.attempts, len(api.requests)) == (3, 3)
 
 
@@ -39,13 +38,13 @@ async def test_transient_statuses_are_retried(status: int) -> None:
 )
 async def test_dropped_late_and_truncated_answers_are_retried(fault: Any) -> None:
     api = Api(fault, FINE)
-    assert (await api.model().reply(HELLO, [], "u")).attempts == 2
+    assert (await reply_of(api.caller())).attempts == 2
 
 
 async def test_attempts_are_limited_and_the_last_reason_is_told() -> None:
     api = Api(refusal(529, "overloaded_error", "Overloaded"), forever=True)
     with pytest.raises(ModelError, match=r"529 overloaded_error: Overloaded.*req_1") as caught:
-        await api.model().reply(HELLO, [], "u")
+        await reply_of(api.caller())
     assert len(api.requests) == 4
     assert not isinstance(caught.value, FatalModelError)
 
@@ -54,57 +53,57 @@ async def test_attempts_are_limited_and_the_last_reason_is_told() -> None:
 async def test_errors_that_every_call_would_meet_are_fatal_at_once(status: int) -> None:
     api = Api(refusal(status, "some_error", "spend limit reached", request_id="req_7"), forever=True)
     with pytest.raises(FatalModelError, match=r"spend limit reached.*req_7") as caught:
-        await api.model().reply(HELLO, [], "u")
+        await reply_of(api.caller())
     assert (len(api.requests), caught.value.status, caught.value.request_id) == (1, status, "req_7")
 
 
 async def test_an_unknown_model_names_the_option() -> None:
     api = Api(refusal(404, "not_found_error", "model: claude-x"))
     with pytest.raises(FatalModelError, match=r"--model claude-x"):
-        await api.model(name="claude-x").reply(HELLO, [], "u")
+        await reply_of(api.caller(name="claude-x"))
 
 
 async def test_an_overlong_prompt_is_told_apart_from_other_bad_requests() -> None:
     api = Api(refusal(400, "invalid_request_error", "prompt is too long: 2 > 1"))
     with pytest.raises(ContextOverflowError):
-        await api.model().reply(HELLO, [], "u")
+        await reply_of(api.caller())
 
 
 async def test_the_server_may_say_not_to_retry() -> None:
     api = Api(refusal(529, x_should_retry="false"), FINE)
     with pytest.raises(ModelError):
-        await api.model().reply(HELLO, [], "u")
+        await reply_of(api.caller())
     assert len(api.requests) == 1
 
 
 async def test_the_server_may_ask_for_a_retry_of_a_bad_request() -> None:
     api = Api(refusal(400, x_should_retry="true"), FINE)
-    assert (await api.model().reply(HELLO, [], "u")).attempts == 2
+    assert (await reply_of(api.caller())).attempts == 2
 
 
 async def test_retry_after_is_capped() -> None:
     api = Api(refusal(529, retry_after="3600"), refusal(429, retry_after="3600"), FINE)
     started = time.monotonic()
-    await api.model(RetryPolicy(attempts=3, max_delay_s=0.05)).reply(HELLO, [], "u")
+    await reply_of(api.caller(RetryPolicy(attempts=3, max_delay_s=0.05)))
     assert 0.1 <= time.monotonic() - started < 2
 
 
 async def test_retry_after_is_honoured() -> None:
     api = Api(refusal(503, retry_after="0.2"), FINE)
     started = time.monotonic()
-    await api.model(RetryPolicy(attempts=2, first_delay_s=0.001, max_delay_s=5)).reply(HELLO, [], "u")
+    await reply_of(api.caller(RetryPolicy(attempts=2, first_delay_s=0.001, max_delay_s=5)))
     assert time.monotonic() - started >= 0.2
 
 
 async def test_a_rate_limit_holds_back_every_caller_of_the_model() -> None:
     api = Api(refusal(429, retry_after="0.3"), FINE, forever=True)
-    model = api.model(RetryPolicy(attempts=2, max_delay_s=5))
-    first = asyncio.create_task(model.reply(HELLO, [], "u"))
+    caller = api.caller(RetryPolicy(attempts=2, max_delay_s=5))
+    first = asyncio.create_task(reply_of(caller))
     while not api.requests:  # noqa: ASYNC110  the transport has no event to wait for
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.01)
     started = time.monotonic()
-    await model.reply(HELLO, [], "v")
+    await reply_of(caller)
     assert time.monotonic() - started >= 0.25
     await first
 
@@ -113,12 +112,12 @@ async def test_waiting_for_a_retry_can_be_cancelled() -> None:
     api = Api(refusal(529, retry_after="30"), forever=True)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
-            await api.model(RetryPolicy()).reply(HELLO, [], "u")
+            await reply_of(api.caller(RetryPolicy()))
 
 
 async def test_a_turn_tells_who_answered_at_what_cost() -> None:
     api = Api(reply({**message(submit("x")), "model": "claude-sonnet-5-5-20261001"}, request_id="req_9"))
-    turn = await api.model().reply(HELLO, [], "u")
+    turn = await reply_of(api.caller())
     assert (turn.model, turn.request_id, turn.message_id) == ("claude-sonnet-5-5-20261001", "req_9", "msg_1")
     assert turn.usage.model_dump() == {
         "input_tokens": 10,

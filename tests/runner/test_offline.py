@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from runner.budget import Budget
+from runner.caller import Caller
 from runner.client import GraderClient
 from runner.episode import Episode
 from runner.errors import FatalModelError
@@ -16,9 +18,12 @@ from runner.model import ClaudeModel, offline_client
 from runner.offline.checks import API_VERSION
 from runner.offline.policies import BLOCK, policy_for, script
 from runner.offline.server import OFFLINE_KEY, serve_offline
-from runner.records import EpisodePlan, TaskSpec
+from runner.records import TaskSpec
+from runner.throttle import Throttle
 from tests.runner import rubric
+from tests.runner.claude import FAST
 from tests.runner.fake_service import TASK, FakeService, execute
+from tests.runner.made import plan
 
 pytestmark = pytest.mark.anyio
 
@@ -221,7 +226,7 @@ async def test_thinking_of_another_server_is_refused(http: httpx.AsyncClient) ->
 async def test_the_sdk_meets_a_retired_model_as_a_fatal_error() -> None:
     async with serve_offline(0) as url, offline_client(url) as client:
         with pytest.raises(FatalModelError, match=r"404 not_found_error: model: claude-sonnet-4-20250514.*req_"):
-            await ClaudeModel(client, "claude-sonnet-4-20250514").reply(body()["messages"], [], "run-1")
+            await ClaudeModel(client, "claude-sonnet-4-20250514").ask(body()["messages"], [], "run-1")
 
 
 async def test_the_environment_cannot_divert_the_offline_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +235,7 @@ async def test_the_environment_cannot_divert_the_offline_client(monkeypatch: pyt
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     async with serve_offline(0) as url, offline_client(url) as client:
-        turn = await ClaudeModel(client, "claude-sonnet-5-5").reply(body()["messages"], TASK["tools"], "run-1")
+        turn = await ClaudeModel(client, "claude-sonnet-5-5").ask(body()["messages"], TASK["tools"], "run-1")
     assert turn.stop_reason == "tool_use"
 
 
@@ -238,11 +243,11 @@ async def test_fifty_concurrent_episodes_do_not_mix(service: GraderClient, fake:
     task = TaskSpec.model_validate(TASK)
 
     def episode(number: Any) -> Any:
-        plan = {"run_id": "r", "episode": number, "suite": "classic", "seed": None, "max_steps": 18, "scripted": True}
-        return Episode(EpisodePlan(**plan), task, model, service).run()
+        return Episode(plan(number), task, caller, service).run()
 
     async with serve_offline(5) as url, offline_client(url) as client:
         model = ClaudeModel(client, "claude-sonnet-5-5")
+        caller = Caller(model, policy=FAST, throttle=Throttle(50), budget=Budget(None), journal=lambda *_, **__: None)
         records = await asyncio.gather(*(episode(number) for number in range(1, 51)))
     for number, record in enumerate(records, start=1):
         policy = policy_for(5, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ class Budget:
 
     def __init__(self, limit_usd: float | None, spent_usd: float = 0.0) -> None:
         self._limit = limit_usd
-        self._reserved = 0.0
+        self._reserved: list[float] = []  # one for each call on its way
         self._freed = asyncio.Condition()
         self.spent_usd = spent_usd
 
@@ -51,20 +52,17 @@ class Budget:
                         f"and the next call may cost ${dearest_usd:.4f}"
                     )
                 await self._freed.wait()
-            self._reserved += dearest_usd
+            self._reserved.append(dearest_usd)
         try:
             yield
         finally:
-            self._reserved = max(0.0, self._reserved - dearest_usd)
-            await asyncio.shield(self._tell())
+            self._reserved.remove(dearest_usd)
+            async with self._freed:  # nobody holds it while waiting for anything else
+                self._freed.notify_all()
 
     def spend(self, cost_usd: float | None) -> None:
         """Book an answer."""
         self.spent_usd += cost_usd or 0.0
 
     def _fits(self, dearest_usd: float) -> bool:
-        return self._limit is None or self.spent_usd + self._reserved + dearest_usd <= self._limit
-
-    async def _tell(self) -> None:
-        async with self._freed:
-            self._freed.notify_all()
+        return self._limit is None or math.fsum([self.spent_usd, *self._reserved, dearest_usd]) <= self._limit

@@ -42,19 +42,23 @@ class Throttle:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
         """Wait for a turn, and hold it; yields the seconds that a rate limit took of it, not those in the queue."""
-        cooled_s = 0.0
-        async with self._changed:
-            while (rest := self._rest_s()) > 0 or self._running >= self.allowed:
-                if rest > 0:
-                    cooled_s += await self._cool(rest)
-                else:
-                    await self._changed.wait()
-            self._running += 1
+        cooled_s = await self._cooled()
+        while not self._entered():
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._running < self.allowed)
+            cooled_s += await self._cooled()
         try:
             yield cooled_s
         finally:
             self._running -= 1
-            await asyncio.shield(self._tell())
+            async with self._changed:  # nobody holds it while waiting for anything else
+                self._changed.notify_all()
+
+    def _entered(self) -> bool:
+        if self._running >= self.allowed or self._rest_s() > 0:
+            return False
+        self._running += 1
+        return True
 
     def limited(self, delay_s: float, began_at: float) -> None:
         """A call met a rate limit.
@@ -80,16 +84,10 @@ class Throttle:
     def _rest_s(self) -> float:
         return self._cooldown_ends - time.monotonic()
 
-    async def _cool(self, rest_s: float) -> float:
+    async def _cooled(self) -> float:
+        """Wait until no rate limit holds; the seconds that took."""
         began = time.monotonic()
-        self._changed.release()
-        try:
+        while (rest_s := self._rest_s()) > 0:  # noqa: ASYNC110  the end may be put off meanwhile
             # Spread out, so that the callers do not run into the same limit together again.
             await asyncio.sleep(rest_s * random.uniform(1.0, 1.25))
-        finally:
-            await self._changed.acquire()
         return time.monotonic() - began
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()

@@ -15,7 +15,7 @@ from runner.retry import RetryPolicy
 from runner.throttle import Throttle
 from tests.runner.made import plan
 
-HELLO = [{"role": "user", "content": "hello"}]
+HELLO = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
 FAST = RetryPolicy(attempts=4, first_delay_s=0.001, max_delay_s=0.02)
 
 

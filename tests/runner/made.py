@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.records import EpisodePlan, EpisodeRecord, Limits, Outcome, PassBand, RunConfig
+from runner.records import Check, EpisodePlan, EpisodeRecord, Grade, Limits, Outcome, PassBand, RunConfig
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -34,6 +34,20 @@ def record(
         "duration_s": 0.0,
     }
     return EpisodeRecord(**{**values, **changes})
+
+
+ROWS = {"tier1": 20, "tier2_flat": 10, "tier2_heavy_tail": 10, "tier3": 20, "validity": 20, "guardrails": 20}
+
+
+def grade(*lost: str) -> Any:
+    checks = [
+        Check(id=row, title=row, passed=row not in lost, points=0 if row in lost else points, max_points=points)
+        for row, points in ROWS.items()
+    ]
+    points = sum(check.points for check in checks)
+    return Grade(
+        passed=not lost, score=points / 100, points=points, feedback="…", checks=checks, suite="classic", seed=None
+    )
 
 
 def config(**changes: Any) -> Any:

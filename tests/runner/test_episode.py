@@ -355,3 +355,50 @@ async def test_lone_surrogates_from_the_sandbox_are_written_out(fake: FakeServic
 
 def test_the_source_under_test_is_what_the_offline_policy_submits() -> None:
     assert policy_for(0, 3).source == GOOD
+
+
+async def test_a_limit_of_work_ends_the_episode_and_leaves_out_what_was_waited_for(
+    fake: FakeService, service: GraderClient
+) -> None:
+    fake.delay_s = 0.15
+    api = Api(refusal(503, retry_after="0.5"), message(python("1")), message(python("2")), forever=True)
+    record = await run(api, service, work_s=0.25)
+    assert (record.outcome, record.limit, record.feedback) == (
+        Outcome.LIMIT, "work_s", "No submission within 0.25 s of work",
+    )  # fmt: skip
+    assert record.steps == 2
+    assert 0.25 <= record.work_s < 0.6
+    assert record.wait_s > 0
+
+
+async def test_a_limit_of_tokens_counts_all_of_them(service: GraderClient) -> None:
+    record = await run(Api(message(python("1")), forever=True), service, tokens=50)  # 20 in each answer
+    assert (record.outcome, record.limit, record.steps, record.score) == (Outcome.LIMIT, "tokens", 3, 0.0)
+
+
+async def test_a_limit_of_dollars(service: GraderClient) -> None:
+    record = await run(Api(message(python("1")), forever=True), service, cost_usd=0.0002)
+    assert (record.outcome, record.limit) == (Outcome.LIMIT, "cost_usd")
+    assert record.cost_usd == pytest.approx(0.0002, abs=0.0001)
+    assert record.cost_usd >= 0.0002
+
+
+async def test_a_submission_in_an_answer_that_passes_a_limit_still_counts(service: GraderClient) -> None:
+    record = await run(Api(message(submit(GOOD))), service, tokens=1)
+    assert record.outcome is Outcome.PASSED
+
+
+async def test_an_episode_that_only_waits_is_invalid_and_no_failure_of_the_models(service: GraderClient) -> None:
+    record = await run(Api(refusal(429, retry_after="0.02"), forever=True), service, wait_s=0.1)
+    assert (record.outcome, record.score) == (Outcome.INFRA_ERROR, None)
+    assert "given up after 0 s of waiting" in record.feedback
+    assert not record.error.fatal
+
+
+async def test_a_spent_budget_cancels_the_episode(service: GraderClient) -> None:
+    api = Api(message(python("1")), forever=True)
+    caller = api.caller(max_cost=0.0001)
+    record: Any = await Episode(plan(), TaskSpec.model_validate(TASK), caller, service).run()
+    assert (record.outcome, record.score, record.error.kind) == (Outcome.CANCELLED, None, "BudgetSpentError")
+    assert record.error.fatal
+    assert api.requests == []

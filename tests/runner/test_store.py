@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from runner.errors import RunnerError
-from runner.records import EpisodeRecord, RunConfig, RunSummary
+from runner.records import EpisodeRecord, Outcome, RunConfig, RunSummary
 from runner.stats import summarise
-from runner.store import RunStore
+from runner.store import RunStore, read_config, read_run
 from tests.runner.made import config, record
 
 WRITER = """
 import sys
 from pathlib import Path
-from runner.store import RunStore
+from runner.store import RunStore, read_config, read_run
 from tests.runner.made import config, record
 
 with RunStore.create(Path(sys.argv[1]), config()) as store:
@@ -99,3 +99,89 @@ def test_lines_written_before_a_kill_are_whole(tmp_path: Path, clean_environment
     assert len(whole) >= acknowledged
     assert [line["episode"] for line in whole] == list(range(1, len(whole) + 1))
     assert all(line["feedback"] == "x" * 20_000 for line in whole)
+
+
+def stored(path: Path, *records: Any) -> Path:
+    with RunStore.create(path, config()) as store:
+        for each in records:
+            store.event("begun", episode=each.episode, attempt=each.attempt)
+            store.append(each)
+        return store.path
+
+
+def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    nasty = "\ud800 \x00 \u2028"
+    said = [{"role": "user", "content": nasty}]
+    first, second = record(1, transcript=said, feedback=nasty), record(2, Outcome.PASSED, 1.0)
+    run = read_run(stored(tmp_path, second, first))
+    assert run.config == config()
+    assert [r.model_dump(mode="json") for r in run.counted] == [r.model_dump(mode="json") for r in (first, second)]
+    assert run.transcript(run.counted[0]) == said
+    assert run.transcript(run.counted[1]) == []
+    assert run.attempts == {1: 1, 2: 1}
+    assert run.summary is None
+
+
+def test_the_transcript_is_in_a_file_of_its_own_before_the_line_is_there(tmp_path: Path) -> None:
+    path = stored(tmp_path, record(12, attempt=3, transcript=[{"role": "user", "content": "hi"}]))
+    kept = json.loads((path / "transcripts" / "0012-3.json").read_text())
+    assert kept == {
+        "schema_version": 2, "run_id": "run", "episode": 12, "attempt": 3,
+        "messages": [{"role": "user", "content": "hi"}],
+    }  # fmt: skip
+    assert "transcript" not in lines(path)[0]
+
+
+def test_the_last_record_of_an_episode_counts_and_the_rest_is_discarded(tmp_path: Path) -> None:
+    used = {"input_tokens": 5, "output_tokens": 7, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+    with RunStore.create(tmp_path, config()) as store:
+        for attempt in (1, 2, 3):
+            store.event("begun", episode=1, attempt=attempt)
+            store.event("call", episode=1, attempt=attempt, usage=used, cost_usd=0.25)
+            if attempt != 2:  # the second was killed
+                store.append(record(1, Outcome.FAILED if attempt == 3 else Outcome.INFRA_ERROR, attempt=attempt))
+    run = read_run(store.path)
+    assert [(r.attempt, r.outcome) for r in run.counted] == [(3, Outcome.FAILED)]
+    discarded = run.discarded_but({(1, 3)})
+    assert (discarded.attempts, discarded.usage.input_tokens, discarded.cost_usd) == (2, 10, 0.5)
+    assert run.spent_usd == 0.75
+
+
+@pytest.mark.parametrize("name", ["episodes.jsonl", "events.jsonl"])
+def test_what_a_kill_left_of_a_line_is_passed_over_and_cut_off(name: str, tmp_path: Path) -> None:
+    path = stored(tmp_path, record(1))
+    whole = (path / name).read_bytes()
+    (path / name).write_bytes(whole + whole[: len(whole) // 2])
+    assert len(read_run(path).records) == 1
+    with RunStore(path) as store:
+        assert (path / name).read_bytes() == whole
+        store.append(record(2))
+    assert [r.episode for r in read_run(path).records] == [1, 2]
+
+
+def test_one_process_at_a_time_writes_a_run(tmp_path: Path) -> None:
+    path = stored(tmp_path, record(1))
+    with RunStore(path), pytest.raises(RunnerError, match="is being written by another gauntlet"):
+        RunStore(path)
+    with RunStore(path):
+        pass
+
+
+def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunnerError, match=r"is no run: config\.json cannot be read \(No such file or directory\)"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"schema_version": 1}', "has schema version 1; this version of gauntlet reads 2"),
+        ('{"schema_version": 2, "seed": 1}', r"was not written by this version .*wrong or missing: run_id"),
+        ("[]", "is damaged"),
+        ('{"schema', "is damaged"),
+    ],
+)
+def test_a_run_of_another_version_and_a_damaged_one_are_told_apart(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunnerError, match=words):
+        read_run(tmp_path)

@@ -167,7 +167,10 @@ def calibrate(context: click.Context, /, **options: Any) -> int:
 
     Ends earlier when --max-cost is spent. Exits as `gauntlet run` does.
     """
-    return _ran(_request(context, {**options, "calibrate": True}), options["resume"])
+    request = _request(context, {**options, "calibrate": True})
+    if not request.live:
+        raise click.BadParameter("a scripted model has no pass rate to settle: add --live", param_hint="--offline")
+    return _ran(request, options["resume"])
 
 
 def _request(context: click.Context, options: Mapping[str, Any]) -> RunRequest:

@@ -1,5 +1,6 @@
 """The command as a user meets it: a process, its exit status and what it prints."""
 
+import itertools
 import json
 import re
 import signal
@@ -359,23 +360,147 @@ def test_a_live_run_asks_the_api_and_prints_the_verdict(gauntlet: Any, fake: Fak
     assert api.keys == {"Bearer sk-ant-test"}
     _, rows = records(tmp_path)
     assert [(row["scripted"], row["notice"]) for row in rows] == [(False, None)] * 2
-    assert "sk-ant-test" not in "".join(path.read_text() for path in (tmp_path / "runs").glob("*/*"))
+    assert "sk-ant-test" not in "".join(path.read_text() for path in (tmp_path / "runs").rglob("*.json*"))
+
+
+LIVE = {"ANTHROPIC_API_KEY": "sk-ant-test"}
+
+
+def test_calibrating_ends_when_the_verdict_is_settled(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    with LiveApi() as api:
+        done = gauntlet(
+            "calibrate", "--live", "--service", fake.url, "-n", "160", "--concurrency", "8",
+            **LIVE, ANTHROPIC_BASE_URL=api.url,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Episodes: up to 160, 8 at a time" in done.stdout
+    assert done.stdout.splitlines()[-4].startswith("Passed: 40/40 (100.0%); 120 not run")
+    assert "❌ Target missed: " in done.stdout
+    assert "(Wilson, 98.3333 %)" in done.stdout
+    assert len(records(tmp_path)[1]) == 40
+
+
+def test_calibrating_goes_on_while_it_is_not_settled_and_ends_with_the_budget(
+    gauntlet: Any, fake: FakeService, tmp_path: Path
+) -> None:
+    with LiveApi(passes=lambda turn: turn % 3 == 0) as api:
+        done = gauntlet(
+            "calibrate", "--live", "--service", fake.url, "-n", "320", "--concurrency", "1", "--max-tokens", "100",
+            "--max-cost", "0.02", **LIVE, ANTHROPIC_BASE_URL=api.url,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "--max-cost $0.02 is spent" in done.stderr
+    assert "❔ Target inconclusive at n=40: " in done.stdout
+    run, rows = records(tmp_path)
+    assert 40 < len(rows) < 320
+    assert rows[-1]["outcome"] == "cancelled"
+    summary = json.loads((run / "summary.json").read_text())
+    assert 0.01 < summary["cost_usd"] <= 0.02
+    assert summary["error"].startswith("--max-cost")
+
+
+def test_a_scripted_model_is_not_calibrated(gauntlet: Any, fake: FakeService) -> None:
+    done = gauntlet("calibrate", "--service", fake.url)
+    assert done.returncode == 2
+    assert "--live" in done.stderr
+
+
+def run_twice(gauntlet: Any, fake: FakeService, tmp_path: Path, *second: str) -> Any:
+    for arguments in (("--out", "a"), ("--out", "b", *second)):
+        assert gauntlet("run", "--service", fake.url, "-n", "4", *arguments).returncode == 0
+    return [next((tmp_path / name).iterdir()) for name in "ab"]
+
+
+def test_two_runs_are_compared(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    first, second = run_twice(gauntlet, fake, tmp_path, "--max-steps", "1")
+    done = gauntlet("compare", first, second)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"A: claude-sonnet-5-5, {first}",
+        f"B: claude-sonnet-5-5, {second}",
+        "Episodes: 4 in both, 0 in one alone",
+        "Score, B - A: -80.0 %, 95 % interval -106.0–-54.0 %",
+        "Passed: 1 by A alone, 0 by B alone; p = 1 (McNemar, exact)",
+    ]
+
+
+def test_runs_on_other_cases_are_not_compared(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    first, second = run_twice(gauntlet, fake, tmp_path, "--seed", "1")
+    failed(gauntlet("compare", first, second), "cannot be paired: seed is 0 in the one, 1 in the other")
+
+
+def test_a_resumed_run_asks_for_what_is_missing_and_refuses_what_changed(
+    gauntlet: Any, fake: FakeService, tmp_path: Path
+) -> None:
+    fake.fault = problem(500, "down")
+    gauntlet("run", "--service", fake.url, "-n", "2", "--concurrency", "2")
+    run, rows = records(tmp_path)
+    assert {row["outcome"] for row in rows} == {"infra_error"}
+    fake.fault = None
+    for changed, words in (
+        (("--seed", "1"), "--seed: a resumed run is what it was"),
+        (("-n", "3"), "--episodes: a resumed run is what it was"),
+        (("--max-steps", "3"), "--max-steps: a resumed run is what it was"),
+    ):
+        done = gauntlet("run", "--service", fake.url, "--resume", run, *changed)
+        assert done.returncode == 2
+        assert words in done.stderr
+    done = gauntlet("run", "--service", fake.url, "--resume", run, "--concurrency", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Passed: 0/2" in done.stdout
+    rows = records(tmp_path)[1]
+    assert [(row["episode"], row["attempt"], row["outcome"]) for row in rows[2:]] == [
+        (1, 2, "failed"),
+        (2, 2, "failed"),
+    ]
+    fake.prompt_suffix = "Now with another rule."
+    failed(gauntlet("run", "--service", fake.url, "--resume", run), "cannot be resumed: prompt_sha256 was '")
+
+
+def test_resuming_a_run_of_a_real_model_needs_live_again(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    with LiveApi() as api:
+        live = {**LIVE, "ANTHROPIC_BASE_URL": api.url}
+        gauntlet("run", "--live", "--service", fake.url, "-n", "1", **live)
+        run, _ = records(tmp_path)
+        done = gauntlet("run", "--service", fake.url, "--resume", run, **live)
+        assert done.returncode == 2
+        assert "add --live to spend money on it" in done.stderr
+        assert gauntlet("run", "--live", "--service", fake.url, "--resume", run, **live).returncode == 0
+
+
+def test_a_directory_that_is_no_run_is_told(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    failed(gauntlet("run", "--service", fake.url, "--resume", "."), "is no run: config.json cannot be read")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_in_dollars_needs_a_price(gauntlet: Any, fake: FakeService) -> None:
+    with LiveApi() as api:
+        done = gauntlet(
+            "run", "--live", "--service", fake.url, "--model", "own-model", "--max-cost", "1",
+            **LIVE, ANTHROPIC_BASE_URL=api.url,
+        )  # fmt: skip
+    failed(done, "no price is known for --model own-model")
 
 
 class LiveApi:
-    """A server that answers every call with a submission that passes."""
+    """A server that answers every call with a submission, one that passes unless told otherwise."""
+
+    def __init__(self, passes: Any = lambda turn: True) -> None:
+        self.passes = passes
 
     def __enter__(self) -> Any:
         from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
         keys: set[str] = set()
         self.keys = keys
+        sources = (STRINGS.read_text(), PASSES.read_text())
+        turns, passes = itertools.count(), self.passes
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 keys.add(self.headers["authorization"])
                 self.rfile.read(int(self.headers["content-length"]))
-                body = json.dumps(message(submit(PASSES.read_text()))).encode()
+                body = json.dumps(message(submit(sources[passes(next(turns))]))).encode()
                 self.send_response(200)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from service.api.admission import Admission
-from service.api.models import Capacity, HealthResponse, ReadyResponse, SandboxHealth
+from service.api.health_models import Capacity, HealthResponse, ReadyResponse, SandboxHealth
 from service.api.problems import documented, problem
 from service.grading import GRADER_VERSION
 from service.sandbox import Report, Sandbox

@@ -270,4 +270,7 @@ def _start_interpreter(control: int) -> int:
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         ],
         setsid=True,
+        # As in any other start of the service: `nohup`, or a shell's `&`, would have children ignore what they send.
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        setsigmask=(),
     )

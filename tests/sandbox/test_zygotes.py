@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -106,6 +107,27 @@ async def test_a_zygote_inherits_nothing_of_the_service_and_of_those_that_wait()
         await until(lambda: sandbox.waiting == 3)
         assert max(map(open_in, (zygotes_of(os.getpid()) - others) & later)) <= most
         assert not any(os.get_inheritable(child._channel) for child in sandbox._pool._waiting)
+
+
+@pytest.fixture
+def ignoring_signals() -> Iterator[None]:
+    """As under `nohup`, or behind a shell's `&`."""
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("ignoring_signals")
+async def test_signals_that_the_service_ignores_or_blocks_reach_code_as_ever() -> None:
+    async with running() as sandbox:
+        interrupted = await sandbox.execute("import os\nos.kill(os.getpid(), 2)")
+        killed = [await sandbox.execute(f"import os\nos.kill(os.getpid(), {number})") for number in (1, 3, 10)]
+    assert "KeyboardInterrupt" in (interrupted.error or "")
+    assert [outcome.status for outcome in killed] == [Status.KILLED] * 3
 
 
 @pytest.mark.timeout(90)

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint unit test-container serve bench soak fuzz soundness lock clean
+.PHONY: run test lint unit test-container serve bench bench-runner soak fuzz soundness lock clean
 
 run: $(VENV)/.run
 	$(BIN)/gauntlet run $(ARGS)
@@ -28,6 +28,9 @@ test-container: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-runner: $(VENV)/.run
+	$(BIN)/python -m benchmarks.runner $(ARGS)
 
 soak: $(VENV)/.run
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -265,7 +265,7 @@ class Reporter:
         slow = "" if self._allowed is None else f", {self._allowed} calls at a time after a rate limit"
         spent = "" if self._scripted else f", {dollars(self._spent)} spent"
         state = f"{self._done}/{self._total} done, {self._passed} passed{spent}{slow}"
-        return Group(table, Text(state, style="bold"))
+        return Group(Text(state, style="bold"), table)  # a table that is too long is cut at its end
 
     def _end_live(self) -> None:
         if self._live is not None:

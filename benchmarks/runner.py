@@ -70,11 +70,15 @@ async def _episodes(count: int, concurrency: int, out: Path, service: str, api: 
     address = ServiceAddress(service, {})
     request = RunRequest(address, out, episodes=count, concurrency=concurrency, live=True)
     cost = await _measured(count, lambda: run_session(request, io.StringIO()))
-    [path] = out.iterdir()
-    run = read_run(path)
+    run = _only_run(out)
     if [(record.steps, record.passed) for record in run.counted] != [(_CALLS, True)] * count:
         raise click.ClickException("not every episode made four calls and passed")
     return cost, run
+
+
+def _only_run(out: Path) -> Run:
+    [path] = out.iterdir()
+    return read_run(path)
 
 
 def _requests(run: Run) -> list[list[Json]]:

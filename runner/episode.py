@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -184,13 +183,6 @@ class Episode:
 
     async def _run_tools(self, calls: Sequence[ToolCall]) -> _Verdict | None:
         """Answer every call of a turn in one user turn; the first submission ends the episode."""
-        began = time.monotonic()
-        try:
-            return await self._answer(calls)
-        finally:
-            self._tools_s += time.monotonic() - began
-
-    async def _answer(self, calls: Sequence[ToolCall]) -> _Verdict | None:
         verdict: _Verdict | None = None
         results: list[Json] = []
         for call in calls:
@@ -217,6 +209,7 @@ class Episode:
             if error.status not in _UNGRADABLE:
                 raise
             raise ToolInputError(f"The sandbox refused the expression: {error}") from error
+        self._tools_s += execution.duration_ms / 1000
         return tool_result(call, describe_execution(execution), is_error=execution.status != "ok")
 
     async def _submit(self, code: str) -> _Verdict:
@@ -227,6 +220,7 @@ class Episode:
             if error.status not in _UNGRADABLE:
                 raise
             return _Verdict(Outcome.FAILED, f"Submission refused: {error}", code=code)
+        self._tools_s += grade.duration_ms / 1000
         outcome = Outcome.PASSED if grade.passed else Outcome.FAILED
         return _Verdict(outcome, grade.feedback, grade=grade, code=code)
 

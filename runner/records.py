@@ -86,7 +86,7 @@ class TaskSpec(_Frozen):
 
 
 class Execution(_Frozen):
-    """What the sandbox answered to one expression."""
+    """What the sandbox answered to one expression; `duration_ms` is its own time, without any queue."""
 
     status: str
     stdout: str = ""
@@ -94,6 +94,7 @@ class Execution(_Frozen):
     result: Any = None
     error: str | None = None
     truncated: bool = False
+    duration_ms: float = 0.0
 
 
 class Check(_Frozen):
@@ -119,6 +120,7 @@ class Grade(_Frozen):
     seed: int | None = None
     grader_version: str | None = None
     code_sha256: str | None = None
+    duration_ms: float = 0.0
 
 
 class Usage(_Frozen):
@@ -156,7 +158,7 @@ class Limits(_Frozen):
 
     Attributes:
         steps: Model calls.
-        work_s: Seconds of answered calls and of tools. Waiting and failed attempts are not the model's.
+        work_s: Seconds of answered calls and of the sandbox. Queues, waits and failed attempts are not the model's.
         tokens: Of input, output and caches together, as billed, summed over the calls.
         cost_usd: US dollars.
         wait_s: Seconds of failed attempts and waits together; an episode that needs more is invalid.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,7 +26,7 @@ from runner.errors import RunnerError
 from runner.records import SCHEMA_VERSION, Discarded, EpisodeRecord, Json, RunConfig, RunSummary, Usage, total_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
     from types import TracebackType
@@ -195,29 +196,43 @@ class RunStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._episodes.close()
-        self._events.close()
+        for file in (self._episodes, self._events):
+            with suppress(OSError):  # what could not be written is tried once more; it was told already
+                file.close()
 
     def append(self, record: EpisodeRecord) -> None:
         """Add a finished episode, and return when it is on the disk; its transcript goes first."""
         about = record.model_dump(mode="json", include={"schema_version", "run_id", "episode", "attempt"})
-        _write(self.path / record.transcript_name, {**about, "messages": record.transcript})
-        self._episodes.write(_json(record.model_dump(mode="json")))
-        self._episodes.flush()
-        os.fsync(self._episodes.fileno())
+        with self._writing():
+            _write(self.path / record.transcript_name, {**about, "messages": record.transcript})
+            self._episodes.write(_json(record.model_dump(mode="json")))
+            self._episodes.flush()
+            os.fsync(self._episodes.fileno())
 
     def event(self, kind: str, /, **fields: object) -> None:
         """Add a line to `events.jsonl`; it outlives the process, not the machine's power."""
-        self._events.write(_json({"at": datetime.now(UTC).isoformat(), "event": kind, **fields}))
-        self._events.flush()
+        with self._writing():
+            self._events.write(_json({"at": datetime.now(UTC).isoformat(), "event": kind, **fields}))
+            self._events.flush()
 
     def configure(self, config: RunConfig) -> None:
         """Replace the configuration, for what may change when a run is resumed."""
-        _replace(self.path / "config.json", config)
+        with self._writing():
+            _replace(self.path / "config.json", config)
 
     def finish(self, summary: RunSummary) -> None:
         """Write the summary; the run is complete when it is there."""
-        _replace(self.path / "summary.json", summary)
+        with self._writing():
+            _replace(self.path / "summary.json", summary)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunnerError(
+                f"{self.path} cannot be written ({error.strerror}); resume the run when it can"
+            ) from error
 
 
 def _append_to(path: Path) -> IO[bytes]:

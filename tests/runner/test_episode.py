@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from runner.client import GraderClient
 from runner.episode import Episode
@@ -360,14 +360,15 @@ def test_the_source_under_test_is_what_the_offline_policy_submits() -> None:
 async def test_a_limit_of_work_ends_the_episode_and_leaves_out_what_was_waited_for(
     fake: FakeService, service: GraderClient
 ) -> None:
-    fake.delay_s = 0.15
+    fake.plan = [JSONResponse({"status": "ok", "duration_ms": 130}), problem(503, "busy")]
+    fake.plan += [JSONResponse({"status": "ok", "duration_ms": 130})]
     api = Api(refusal(503, retry_after="0.5"), message(python("1")), message(python("2")), forever=True)
     record = await run(api, service, work_s=0.25)
     assert (record.outcome, record.limit, record.feedback) == (
         Outcome.LIMIT, "work_s", "No submission within 0.25 s of work",
     )  # fmt: skip
     assert record.steps == 2
-    assert 0.25 <= record.work_s < 0.6
+    assert 0.26 <= record.work_s < 0.4
     assert record.wait_s > 0
 
 

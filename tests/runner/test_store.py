@@ -185,3 +185,33 @@ def test_a_run_of_another_version_and_a_damaged_one_are_told_apart(content: str,
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunnerError, match=words):
         read_run(tmp_path)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from runner.errors import RunnerError
+from runner.store import RunStore
+from tests.runner.made import config, record
+
+with RunStore.create(Path(sys.argv[1]), config()) as store:
+    store.append(record(1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    try:
+        for episode in range(2, 100):
+            store.append(record(episode, feedback="x" * 1_000))
+    except RunnerError as error:
+        print(error)
+"""
+
+
+def test_a_disk_that_is_full_is_told_and_loses_nothing_that_was_written(
+    tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-c", FULL, str(tmp_path)]
+    done = subprocess.run(command, env=clean_environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run cannot be written (File too large); resume the run when it can" in done.stdout
+    kept = [r.episode for r in read_run(tmp_path / "run").records]
+    assert kept == list(range(1, len(kept) + 1))
+    assert len(kept) >= 4

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from runner.records import EpisodeRecord
     from runner.request import RunRequest
 
+_OFFLINE_POLICY = RetryPolicy(first_delay_s=0.02, max_delay_s=1.0)
+_OFFLINE_HANG_S = 2.0
+
 __all__ = ["RunResult", "open_model", "resume_session", "run_session"]
 
 
@@ -66,7 +69,7 @@ async def open_model(request: RunRequest) -> AsyncIterator[Provider]:
             yield ClaudeModel(client, request.model, max_tokens=request.max_tokens)
         return
     async with (
-        serve_offline(request.seed, faults=request.faults) as url,
+        serve_offline(request.seed, faults=request.faults, hang_s=_OFFLINE_HANG_S) as url,
         offline_client(url, request.call_timeout_s) as client,
     ):
         yield ClaudeModel(client, request.model, max_tokens=request.max_tokens)
@@ -136,7 +139,7 @@ class _Session:
         self._reporter = Reporter(stream, self._config.episodes, done=len(self._valid))
         self._caller = Caller(
             model,
-            policy=RetryPolicy(),
+            policy=_OFFLINE_POLICY if self._config.scripted else RetryPolicy(),
             throttle=Throttle(self._config.concurrency, lambda allowed: self._event("concurrency", allowed=allowed)),
             budget=_budget(self._config, run, model),
             journal=self._event,

@@ -53,6 +53,9 @@ async def serve_offline(seed: int) -> AsyncIterator[str]:
         The base URL for an SDK client.
     """
     listener = socket.create_server(("127.0.0.1", 0))
+    # Connections inherit it; asyncio itself sets it only where a socket names its protocol. Without it, a body waits
+    # 40 ms for the client to acknowledge the head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
         server = _Server(
             uvicorn.Config(_app(seed), log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=2)

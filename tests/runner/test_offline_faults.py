@@ -4,10 +4,13 @@ import itertools
 import json
 import re
 import secrets
+import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -560,3 +563,38 @@ async def test_a_share_beyond_all_and_nothing_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="faults"):
         async with serve_offline(0, faults=share):
             pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_program_serves_logs_and_ends_cleanly(
+    number: signal.Signals, tmp_path: Path, clean_environment: Any
+) -> None:
+    log, arguments = tmp_path / "calls.jsonl", ("--seed", str(SEED), "--faults", "1", "--hang-s", "0.01")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "runner.offline", *arguments, "--log", str(log)),
+        stdout=asyncio.subprocess.PIPE,
+        env=clean_environment,
+    )
+    assert process.stdout is not None
+    try:
+        url = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
+        async with offline_client(url) as client:
+            answer = await patiently(client, request(4))
+    finally:
+        process.send_signal(number)
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert [line["attempt"] for line in lines] == [1, 2, 3, 4]
+    assert lines[-1]["message_id"] == answer.id
+
+
+async def test_the_program_says_that_its_port_is_taken(clean_environment: Any) -> None:
+    async with serve_offline(0) as url:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "runner.offline", "--port", url.rpartition(":")[2]),
+            stderr=asyncio.subprocess.PIPE,
+            env=clean_environment,
+        )
+        _, words = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert b"choose another with --port" in words

@@ -7,30 +7,24 @@ import hmac
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from runner.offline.errors import ApiError, invalid
+from runner.offline.models import SERVED
+from runner.offline.policies import PAUSE
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from runner.records import Json
 
-__all__ = ["API_VERSION", "ApiError", "ThinkingSigner", "check_headers", "check_request"]
+__all__ = ["API_VERSION", "ThinkingSigner", "check_count_request", "check_headers", "check_request", "content_blocks"]
 
 API_VERSION = "2026-10-21"
 
-_MODELS = frozenset({"claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-5-5"})
-_REQUIRED = ("model", "max_tokens", "messages")
 _SAMPLING = ("temperature", "top_p", "top_k")
-_OPTIONAL = ("tools", "tool_choice", "metadata", "cache_control", "system", "stop_sequences", "stream", "thinking")
-_PARAMETERS = frozenset({*_REQUIRED, *_SAMPLING, *_OPTIONAL, "service_tier", "output_config"})
-
-
-class ApiError(Exception):
-    """A refusal in the API's own words."""
-
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
-        self.message = message
+_COUNTED = frozenset(
+    {"model", "messages", "tools", "tool_choice", "cache_control", "system", "thinking", "output_config"}
+)
+_GENERATING = frozenset({"max_tokens", "metadata", "stop_sequences", "stream", "service_tier", *_SAMPLING})
 
 
 class ThinkingSigner:
@@ -62,107 +56,135 @@ def check_headers(headers: Mapping[str, str], api_key: str) -> None:
         raise ApiError(401, "authentication_error", "invalid bearer token")
     version = headers.get("anthropic-version")
     if version is None:
-        raise _invalid("anthropic-version: header is required")
+        raise invalid("anthropic-version: header is required")
     if version != API_VERSION:
-        raise _invalid(f"anthropic-version: {version!r} is not a valid version")
+        raise invalid(f"anthropic-version: {version!r} is not a valid version")
 
 
 def check_request(body: Any, signer: ThinkingSigner) -> None:
-    """Refuse what the API refuses.
+    """Refuse what the API refuses to answer.
 
     Raises:
         ApiError: 400 naming the parameter, or 404 for a model that is not there.
     """
+    _check_names(body, ("model", "max_tokens", "messages"), _COUNTED | _GENERATING)
+    if type(body["max_tokens"]) is not int or body["max_tokens"] < 1:
+        raise invalid("max_tokens: Input should be an integer greater than or equal to 1")
+    if type(body.get("stream", False)) is not bool:
+        raise invalid("stream: Input should be a valid boolean")
+    _check_common(body, signer)
+
+
+def check_count_request(body: Any, signer: ThinkingSigner) -> None:
+    """Refuse what the API refuses to count: the same, without what only an answer needs.
+
+    Raises:
+        ApiError: 400 naming the parameter, or 404 for a model that is not there.
+    """
+    _check_names(body, ("model", "messages"), _COUNTED)
+    _check_common(body, signer)
+
+
+def _check_names(body: Any, required: Sequence[str], allowed: frozenset[str]) -> None:
     if not isinstance(body, dict):
-        raise _invalid("the request body is not a JSON object")
+        raise invalid("the request body is not a JSON object")
+    for name in required:
+        if name not in body:
+            raise invalid(f"{name}: Field required")
+    for name in sorted(set(body) - allowed):
+        raise invalid(f"{name}: Extra inputs are not permitted")
+
+
+def _check_common(body: Json, signer: ThinkingSigner) -> None:
     _check_parameters(body)
     _check_refused(body)
     _check_roles(body["messages"])
-    for index, message in enumerate(body["messages"]):
-        _check_content(message, f"messages.{index}", signer)
-    _check_pairs(body["messages"])
-
-
-def _invalid(message: str) -> ApiError:
-    return ApiError(400, "invalid_request_error", message)
+    contents = [content_blocks(message, f"messages.{index}") for index, message in enumerate(body["messages"])]
+    for index, blocks in enumerate(contents):
+        _check_content(blocks, f"messages.{index}.content", signer)
+    _check_pairs(contents)
+    if body["messages"][-1]["role"] == "assistant" and not _is_pause(contents[-1][-1]):
+        raise invalid("messages: assistant prefill is not supported by this model; the last message must be `user`")
 
 
 def _check_parameters(body: Json) -> None:
-    for name in _REQUIRED:
-        if name not in body:
-            raise _invalid(f"{name}: Field required")
-    for name in sorted(set(body) - _PARAMETERS):
-        raise _invalid(f"{name}: Extra inputs are not permitted")
-    if body["model"] not in _MODELS:
+    if body["model"] not in SERVED:
         raise ApiError(404, "not_found_error", f"model: {body['model']}")
-    if type(body["max_tokens"]) is not int or body["max_tokens"] < 1:
-        raise _invalid("max_tokens: Input should be an integer greater than or equal to 1")
     if not isinstance(body["messages"], list) or not body["messages"]:
-        raise _invalid("messages: at least one message is required")
+        raise invalid("messages: at least one message is required")
+    control = body.get("cache_control")
+    if control is not None and not (isinstance(control, dict) and control.get("type") == "ephemeral"):
+        raise invalid("cache_control.type: Input should be 'ephemeral'")
     for index, tool in enumerate(body.get("tools", [])):
         if not isinstance(tool, dict) or not {"name", "input_schema"} <= set(tool):
-            raise _invalid(f"tools.{index}: `name` and `input_schema` are required")
+            raise invalid(f"tools.{index}: `name` and `input_schema` are required")
 
 
 def _check_refused(body: Json) -> None:
     """What current models no longer take."""
     for name in _SAMPLING:
         if name in body:
-            raise _invalid(f"`{name}` is not supported by this model")
+            raise invalid(f"`{name}` is not supported by this model")
     if body.get("thinking", {"type": "adaptive"}).get("type") != "adaptive":
-        raise _invalid("thinking.type: this model supports only `adaptive`; `budget_tokens` is not supported")
+        raise invalid("thinking.type: this model supports only `adaptive`; `budget_tokens` is not supported")
     if body.get("tool_choice", {}).get("type") in {"any", "tool"}:
-        raise _invalid("tool_choice: forcing tool use is not supported by this model")
-    if body.get("stream"):
-        raise _invalid("stream: this server does not stream")
+        raise invalid("tool_choice: forcing tool use is not supported by this model")
 
 
-def _check_roles(messages: list[Any]) -> None:
+def _check_roles(messages: Sequence[Any]) -> None:
     for index, message in enumerate(messages):
         expected = ("user", "assistant")[index % 2]
         if not isinstance(message, dict) or message.get("role") != expected:
-            raise _invalid(f"messages.{index}.role: roles must alternate, starting with `user`; expected `{expected}`")
-    if messages[-1]["role"] == "assistant":
-        raise _invalid("messages: assistant prefill is not supported by this model; the last message must be `user`")
+            raise invalid(f"messages.{index}.role: roles must alternate, starting with `user`; expected `{expected}`")
 
 
-def _check_content(message: Json, where: str, signer: ThinkingSigner) -> None:
-    for index, block in enumerate(_blocks(message, where)):
-        kind, spot = block.get("type"), f"{where}.content.{index}"
-        if kind == "text" and not block.get("text"):
-            raise _invalid(f"{spot}.text: text content blocks must be non-empty")
-        if kind == "thinking" and not signer.issued(block):
-            raise _invalid(f"{spot}: `thinking` blocks cannot be modified; they must remain as they were returned")
-    blocks = _blocks(message, where)
-    # Every answer of this server that calls a tool begins with thinking: without it, it was taken out.
-    if any(block["type"] == "tool_use" for block in blocks) and blocks[0]["type"] != "thinking":
-        raise _invalid(f"{where}.content.0.type: expected `thinking`, but found `{blocks[0]['type']}`")
+def _check_content(blocks: list[Json], where: str, signer: ThinkingSigner) -> None:
+    for index, block in enumerate(blocks):
+        if block["type"] == "text" and not block.get("text"):
+            raise invalid(f"{where}.{index}.text: text content blocks must be non-empty")
+        if block["type"] == "thinking" and not signer.issued(block):
+            raise invalid(
+                f"{where}.{index}: `thinking` blocks cannot be modified; they must remain as they were returned"
+            )
+    # Every answer of this server that calls a tool begins with thinking: without it, it was taken out. Only a pause
+    # that the answer resumed may stand before it.
+    kinds = [block["type"] for block in blocks if not _is_pause(block)]
+    if "tool_use" in kinds and kinds[0] != "thinking":
+        raise invalid(f"{where}.0.type: expected `thinking`, but found `{kinds[0]}`")
 
 
-def _blocks(message: Json, where: str) -> list[Json]:
+def _is_pause(block: Json) -> bool:
+    return block.get("type") == "text" and block.get("text") == PAUSE.text
+
+
+def content_blocks(message: Json, where: str = "messages") -> list[Json]:
+    """The content of a message as blocks, whichever form it came in.
+
+    Raises:
+        ApiError: 400 naming the message at `where`.
+    """
     content = message.get("content")
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     if not isinstance(content, list) or not content:
-        raise _invalid(f"{where}.content: must be non-empty")
+        raise invalid(f"{where}.content: must be non-empty")
     if not all(isinstance(block, dict) and isinstance(block.get("type"), str) for block in content):
-        raise _invalid(f"{where}.content: every block needs a `type`")
+        raise invalid(f"{where}.content: every block needs a `type`")
     return content
 
 
-def _check_pairs(messages: list[Json]) -> None:
+def _check_pairs(contents: list[list[Json]]) -> None:
     """Every tool_use is answered in the next turn, before anything else, and nothing else is answered."""
     asked: list[str] = []
-    for index, message in enumerate(messages):
-        blocks = _blocks(message, f"messages.{index}")
+    for index, blocks in enumerate(contents):
         answered = [block.get("tool_use_id") for block in blocks if block["type"] == "tool_result"]
         if strangers := [name for name in answered if name not in asked]:
-            raise _invalid(f"messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {strangers[0]}")
+            raise invalid(f"messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {strangers[0]}")
         if missing := [name for name in asked if answered.count(name) != 1]:
-            raise _invalid(
+            raise invalid(
                 f"messages.{index}: `tool_use` ids need exactly one `tool_result` block each, immediately after: "
                 f"{', '.join(missing)}"
             )
         if any(block["type"] != "tool_result" for block in blocks[: len(answered)]):
-            raise _invalid(f"messages.{index}: `tool_result` blocks must come first in the turn")
+            raise invalid(f"messages.{index}: `tool_result` blocks must come first in the turn")
         asked = [str(block.get("id")) for block in blocks if block["type"] == "tool_use"]

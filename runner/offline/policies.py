@@ -8,13 +8,14 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runner.records import Json
 
-__all__ = ["BLOCK", "Policy", "Step", "ToolUse", "policy_for", "script"]
+__all__ = ["BLOCK", "FAREWELL", "PAUSE", "Policy", "Step", "ToolUse", "policy_for", "script"]
 
 BLOCK = ("passes",) + ("leaves_strings",) * 5 + ("over_trims",) * 4
 """The policies of ten episodes in a row, before they are shuffled."""
@@ -75,11 +76,31 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One turn of a policy; without tool uses it ends the conversation."""
+    """One turn of a policy.
+
+    Attributes:
+        thinking, text: Left out of the answer where empty. A step that thinks nothing calls no tools.
+        stop: The stop reason where it is another than what the tool uses say.
+        details: Those of the stop reason.
+    """
 
     thinking: str
     text: str
     tool_uses: tuple[ToolUse, ...] = ()
+    stop: str | None = None
+    details: Json | None = None
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the turn ends."""
+        return self.stop or ("tool_use" if self.tool_uses else "end_turn")
+
+
+PAUSE = Step("", "One moment, I am still reading the pipeline.", stop="pause_turn")
+"""A turn that is resumed when it is sent back."""
+
+FAREWELL = Step("", "I have handed in my work and have nothing to add.")
+"""What follows on the last turn of a script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +113,7 @@ class Policy:
     @property
     def source(self) -> str:
         """The submission itself."""
-        return (files(__package__) / "submissions" / f"{self.submission}.py").read_text(encoding="utf-8")
+        return _source(self.submission)
 
 
 def policy_for(seed: int, episode: int) -> Policy:
@@ -110,6 +131,11 @@ def script(policy: Policy, prompt: str) -> list[Step]:
     found = _FENCED_PIPELINE.search(prompt)
     pipeline = found[1] if found else ""
     return [*_probing(policy, pipeline), _submitting(policy)]
+
+
+@cache
+def _source(submission: str) -> str:
+    return (files(__package__) / "submissions" / f"{submission}.py").read_text(encoding="utf-8")
 
 
 def _probing(policy: Policy, pipeline: str) -> list[Step]:

@@ -125,7 +125,7 @@ async def test_a_retired_or_unknown_model_is_not_found(http: httpx.AsyncClient, 
         ({"thinking": {"type": "disabled"}}, "thinking"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"tool_choice": {"type": "tool", "name": "submit_code"}}, "tool_choice"),
-        ({"stream": True}, "stream"),
+        ({"stream": "yes"}, "stream"),
         ({"surprise": 1}, "surprise"),
         ({"max_tokens": None}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
@@ -135,6 +135,9 @@ async def test_a_retired_or_unknown_model_is_not_found(http: httpx.AsyncClient, 
         ({"tools": [{"name": "x"}]}, "tools.0"),
         ({"metadata": None}, "metadata.user_id"),
         ({"metadata": {"user_id": "run-0"}}, "metadata.user_id"),
+        ({"metadata": ["run-1"]}, "metadata.user_id"),
+        ({"cache_control": {"type": "eternal"}}, "cache_control"),
+        ({"cache_control": "ephemeral"}, "cache_control"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": "x"}] * 2}, "messages.1.role"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages.0.content"),
@@ -155,7 +158,7 @@ async def test_a_body_that_is_no_object_is_refused(http: httpx.AsyncClient, cont
 
 
 async def test_unknown_paths_are_not_found_in_the_apis_shape(http: httpx.AsyncClient) -> None:
-    for answer in (await http.get("/v1/models"), await http.post("/v1/complete")):
+    for answer in (await http.get("/v1/files"), await http.post("/v1/complete")):
         assert answer.status_code == 404
         assert answer.json()["error"]["type"] == "not_found_error"
     assert (await http.get("/v1/messages")).status_code == 405

@@ -47,7 +47,7 @@ def main(episodes: int, concurrency: int) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         running("service") as service,
-        running("runner.offline", "--policy", "passes") as api,
+        running("benchmarks.four_calls") as api,
     ):
         urls = f"http://127.0.0.1:{service.port}", f"http://127.0.0.1:{api.port}"
         sys.exit(asyncio.run(_compare(episodes, concurrency, Path(folder), *urls)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -15,6 +16,7 @@ from runner.records import Execution, Grade, Json, TaskSpec
 from runner.retry import RetryPolicy, parse_retry_after
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 __all__ = ["GraderClient", "checked_service_url"]
@@ -24,6 +26,8 @@ _Answer = TypeVar("_Answer", bound=BaseModel)
 # The service's own deadlines end a call long before this; the margin is for its queue.
 _TIMEOUT = httpx.Timeout(120.0, connect=5.0)
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
+# For every request, a pool looks through all of its connections: at 64 of them, many small pools cost a quarter.
+_POOLS = 16
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -56,12 +60,8 @@ class GraderClient:
         self.url = checked_service_url(url)
         self._retry = retry or RetryPolicy(attempts=6, first_delay_s=0.5, max_delay_s=30.0)
         self._reached = False
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            timeout=_TIMEOUT,
-            limits=httpx.Limits(max_connections=None),
-            trust_env=not _is_loopback(httpx.URL(self.url).host),
-        )
+        self._pools = [_pool(httpx.URL(self.url), verify) for verify in [_verification(self.url)] * _POOLS]
+        self._next_pool = itertools.cycle(self._pools)
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,7 +69,8 @@ class GraderClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        for pool in self._pools:
+            await pool.aclose()
 
     async def task(self, suite: str) -> TaskSpec:
         """The prompt and the tools of a suite, as the Messages API takes them."""
@@ -118,13 +119,14 @@ class GraderClient:
         """
         # ASCII-only JSON carries the lone surrogates that a model may write, and lets the service refuse them.
         content = None if body is None else json.dumps(body).encode("ascii")
-        request = self._http.build_request(
+        pool = next(self._next_pool)
+        request = pool.build_request(
             method, path, params=query, content=content, headers={"Content-Type": "application/json"} if body else {}
         )
         for attempt in range(1, self._retry.attempts + 1):
             retry_after: float | None = None
             try:
-                response = await self._http.send(request)
+                response = await pool.send(request)
             except httpx.HTTPError as error:
                 failure: ServiceError = ServiceGoneError(f"{self.url} did not answer {method} {path}: {_reason(error)}")
                 if isinstance(error, _UNSENT) and not self._reached:
@@ -139,6 +141,17 @@ class GraderClient:
             if attempt < self._retry.attempts:
                 await asyncio.sleep(self._retry.delay_s(attempt, retry_after))
         raise failure
+
+
+def _pool(url: httpx.URL, verify: ssl.SSLContext | bool) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    trusted = not _is_loopback(url.host)
+    return httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, limits=limits, verify=verify, trust_env=trusted)
+
+
+def _verification(url: str) -> ssl.SSLContext | bool:
+    """One context for all pools: to make one takes as long as twenty calls."""
+    return httpx.create_ssl_context() if url.startswith("https:") else False
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ from tests.conftest import ServiceProcess
 ROOT = Path(__file__).parents[2]
 EPISODES = 60
 KILLS = 10
-RUN = ("--concurrency", "6", "--seed", "3")
+RUN = ("--concurrency", "6", "--faults", "0.3", "--seed", "3")
 
 # What two runs of the same seeds cannot have in common.
 OF_THE_MOMENT = ("run_id", "wait_s", "discarded")

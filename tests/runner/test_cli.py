@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -482,11 +483,58 @@ def test_a_limit_in_dollars_needs_a_price(gauntlet: Any, fake: FakeService) -> N
     failed(done, "no price is known for --model own-model")
 
 
+def test_models_are_listed_with_prices_and_with_what_retires(gauntlet: Any) -> None:
+    done = gauntlet("models")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["Model", "$/M", "in", "$/M", "out", "Lifecycle"]
+    rows = {line.split()[0]: line.split(maxsplit=3)[1:] for line in lines[1:]}
+    assert rows["claude-sonnet-5-5"] == ["2", "10", "active"]
+    assert rows["claude-sonnet-4-5"] == ["3", "15", "deprecated, retires on 2026-11-30"]
+    listed = json.loads(gauntlet("models", "--json").stdout)
+    assert {model["name"] for model in listed} == set(rows)
+
+
+def test_a_dry_run_counts_the_prompt_and_spends_nothing(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    done = gauntlet("run", "--service", fake.url, "-n", "34", "--dry-run", "--max-cost", "5")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"Prompt: \d+ tokens, 34 episodes with claude-sonnet-5-5", lines[0])
+    assert re.match(r"About \$\d+\.\d\d: \$0\.\d{4} each: a guess of 8 calls with 1000 tokens", lines[1])
+    assert re.match(r"At most \$\d+\.\d\d, if every episode makes 18 calls and every answer has 8192 tokens", lines[2])
+    assert lines[3] == "--max-cost ends the run at $5.00"
+    assert [name for name, _ in fake.calls] == ["task"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_knows_what_earlier_runs_cost(gauntlet: Any, fake: FakeService) -> None:
+    with LiveApi() as api:
+        live = {**LIVE, "ANTHROPIC_BASE_URL": api.url}
+        gauntlet("run", "--live", "--service", fake.url, "-n", "4", **live)
+    done = gauntlet("run", "--service", fake.url, "-n", "100", "--dry-run")
+    assert "About $0.0075: $0.0001 each, the mean of 4 episodes in runs" in done.stdout
+
+
+def test_a_call_that_hangs_is_given_up_and_made_again(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    with LiveApi(delay_s=lambda turn: 3 if turn == 0 else 0) as api:
+        done = gauntlet(
+            "run", "--live", "--service", fake.url, "-n", "1", "--call-timeout", "0.5",
+            **LIVE, ANTHROPIC_BASE_URL=api.url,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    run, [row] = records(tmp_path)
+    assert (row["outcome"], row["calls"][0]["attempts"]) == ("passed", 2)
+    assert row["wait_s"] >= 0.5
+    [retry] = [e for e in map(json.loads, (run / "events.jsonl").read_text().splitlines()) if e["event"] == "retry"]
+    assert "timed out" in retry["reason"]
+
+
 class LiveApi:
     """A server that answers every call with a submission, one that passes unless told otherwise."""
 
-    def __init__(self, passes: Any = lambda turn: True) -> None:
+    def __init__(self, passes: Any = lambda turn: True, delay_s: Any = lambda turn: 0) -> None:
         self.passes = passes
+        self.delay_s = delay_s
 
     def __enter__(self) -> Any:
         from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -494,13 +542,15 @@ class LiveApi:
         keys: set[str] = set()
         self.keys = keys
         sources = (STRINGS.read_text(), PASSES.read_text())
-        turns, passes = itertools.count(), self.passes
+        turns, passes, delay_s = itertools.count(), self.passes, self.delay_s
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 keys.add(self.headers["authorization"])
                 self.rfile.read(int(self.headers["content-length"]))
-                body = json.dumps(message(submit(sources[passes(next(turns))]))).encode()
+                turn = next(turns)
+                time.sleep(delay_s(turn))
+                body = json.dumps(message(submit(sources[passes(turn)]))).encode()
                 self.send_response(200)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))

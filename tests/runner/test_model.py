@@ -7,7 +7,8 @@ import httpx2
 import pytest
 
 from runner.errors import ContextOverflowError, FatalModelError, ModelError
-from runner.model import live_client
+from runner.model import ClaudeModel, live_client, offline_client
+from runner.offline.server import serve_offline
 from runner.retry import RetryPolicy, parse_retry_after
 from tests.runner.claude import Api, message, refusal, reply, reply_of, submit, text
 
@@ -197,3 +198,17 @@ def test_backoff_doubles_up_to_the_cap_and_is_jittered() -> None:
 )
 def test_retry_after_is_read_in_every_form(header: Any, seconds: Any) -> None:
     assert parse_retry_after(header) == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("claude-sonnet-4-5", "Warning: claude-sonnet-4-5 is deprecated, retires on 2026-11-30"),
+        ("claude-sonnet-4-20250514", "Warning: claude-sonnet-4-20250514 is retired"),
+        ("claude-sonnet-5-5", None),
+        ("claude-of-somebody-elses-endpoint", None),
+    ],
+)
+async def test_a_model_that_retires_is_warned_of(name: str, warning: str | None) -> None:
+    async with serve_offline(0) as url, offline_client(url) as client:
+        assert await ClaudeModel(client, name).warning() == warning

@@ -70,6 +70,8 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --group build --group bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
+	  --group build --group service -c requirements/run.txt -o requirements/service.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --group fuzz -o requirements/fuzz.txt
 
 clean:

@@ -74,6 +74,15 @@ def test_the_image_holds_the_wheel_and_not_the_checkout(composition: Composition
     assert shell.stdout.split() == ["/opt/gauntlet/bin/gauntlet"]
 
 
+def test_the_service_has_none_of_the_runners_packages(composition: Composition) -> None:
+    packages = "anthropic openai scipy numpy genai_prices rich httpx2"
+    found = composition.compose(
+        "exec", "-T", "service", "python", "-c",
+        f"import importlib.util as u; print([name for name in '{packages}'.split() if u.find_spec(name)])",
+    )  # fmt: skip
+    assert found.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", sorted((SUBMISSIONS / "honest").glob("*.py")), ids=lambda path: path.stem)
 def test_honest_solutions_score_everything(client: httpx.Client, path: Path) -> None:
     with client:
@@ -125,6 +134,12 @@ def test_the_runner_does_the_whole_main_job(composition: Composition) -> None:
     assert "SCRIPTED MODEL, not a Claude result" in done.stdout
     kept = composition.compose("run", "--rm", "-T", "--entrypoint", "sh", "runner", "-c", "cat /runs/*/episodes.jsonl")
     assert len(kept.stdout.splitlines()) == 10
+
+
+def test_the_runner_needs_no_network_offline(composition: Composition) -> None:
+    command = ["docker", "run", "--rm", "--network", "none", "resilience-gauntlet/runner", "run", "-n", "3"]
+    done = subprocess.run([*command, "--out", "/tmp/runs"], capture_output=True, text=True, timeout=120, check=False)
+    assert "✅ Run 3: 100% - ✓ All tiers stable" in done.stdout, done.stderr
 
 
 def test_two_hundred_grades_leave_two_processes(client: httpx.Client, composition: Composition) -> None:

@@ -9,7 +9,7 @@ import click
 from runner.cli.printing import print_text, told
 from runner.errors import RunnerError
 from runner.store import Run, read_run
-from runner.terminal import percent_range
+from runner.wording import percent_range
 
 __all__ = ["compare", "report"]
 

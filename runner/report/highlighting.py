@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
+from html import escape
 from itertools import groupby
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from pygments.lexers.python import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
 
@@ -14,7 +15,7 @@ from runner.wording import neutralised
 
 __all__ = ["highlighted"]
 
-# What is not named here takes the colour of the text around it, and needs no element; `i` is the shortest that has no role.
+# What is not named here takes the colour of the text around it, and needs no element.
 _CLASSES = {
     Comment: "c",
     Keyword: "k",
@@ -43,10 +44,10 @@ def highlighted(source: str) -> Markup:
     """Markup of a source that may be anything: it is escaped, and its control characters are written out."""
     readable = neutralised(source, keep="\n\t")
     if _SLOW.search(readable):
-        return escape(readable)
+        return Markup(escape(readable, quote=False))  # noqa: S704
     tokens = _LEXER.get_tokens(readable)
     parts = []
     for name, run in groupby(tokens, key=lambda token: _class_of(token[0])):
-        text = escape("".join(word for _, word in run))
+        text = escape("".join(word for _, word in run), quote=False)
         parts.append(f"<i class={name}>{text}</i>" if name and text.strip() else text)
     return Markup("".join(parts))  # noqa: S704 - every part is escaped

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from runner.local_service import open_service
 from runner.records import RunSummary, Usage, total_cost
 from runner.session import open_model
-from runner.terminal import dollars, token_count
 from runner.tools import RESULT_LIMIT
+from runner.wording import dollars, token_count
 
 if TYPE_CHECKING:
     from pathlib import Path

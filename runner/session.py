@@ -25,7 +25,7 @@ from runner.offline.server import serve_offline
 from runner.records import SCRIPTED_NOTICE, EpisodePlan, RunConfig, RunSummary, TaskSpec, Usage, Verdict
 from runner.request import check_unchanged
 from runner.retry import RetryPolicy
-from runner.stats import CONFIDENCE, Looks, summarise
+from runner.stats import Looks, confidence_of, summarise
 from runner.store import Run, RunStore, read_config, read_run
 from runner.terminal import Reporter, verdict_line
 from runner.throttle import Throttle
@@ -203,13 +203,12 @@ class _Session:
         self._reporter.event(kind, **fields)
 
     def _summary(self) -> RunSummary:
-        confidence = Looks.up_to(self._config.episodes).confidence if self._config.calibrate else CONFIDENCE
         counted = {(record.episode, record.attempt) for record in self._records.values()}
         return summarise(
             self._config,
             list(self._records.values()),
             discarded=self._run.discarded_but(counted),
-            confidence=confidence,
+            confidence=confidence_of(self._config),
             error=self._batch.fatal,
         )
 

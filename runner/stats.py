@@ -19,6 +19,7 @@ __all__ = [
     "Comparison",
     "Looks",
     "compare",
+    "confidence_of",
     "mean_interval",
     "pass_at_k",
     "pass_hat_k",
@@ -131,6 +132,11 @@ class Looks:
     def confidence(self) -> float:
         """Of each single look."""
         return 1 - (1 - CONFIDENCE) / len(self.counts)
+
+
+def confidence_of(config: RunConfig) -> float:
+    """Of a run's intervals and its verdict: less of the doubt is left to each look when there are several."""
+    return Looks.up_to(config.episodes).confidence if config.calibrate else CONFIDENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.records import Outcome, Usage, Verdict
+from runner.wording import dollars, neutralised, percent_range, token_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,57 +21,12 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from runner.records import EpisodeRecord, Grade, Interval, RunConfig, RunSummary
+    from runner.records import EpisodeRecord, Grade, RunConfig, RunSummary
 
-__all__ = [
-    "Reporter",
-    "dollars",
-    "episode_line",
-    "grade_lines",
-    "header_lines",
-    "neutralised",
-    "percent_range",
-    "summary_lines",
-    "token_count",
-]
+__all__ = ["Reporter", "episode_line", "grade_lines", "header_lines", "summary_lines", "verdict_line"]
 
 _LINE_LIMIT = 400
 _MARKS = {Outcome.PASSED: "✅", Outcome.INFRA_ERROR: "⚠️", Outcome.CANCELLED: "⚠️"}
-
-
-def neutralised(text: str, *, keep: str = "") -> str:
-    r"""Write out every control, format and surrogate character, so that foreign text cannot command a terminal.
-
-    Args:
-        text: From a model, a submission or a server.
-        keep: Characters to leave alone, such as `"\n"` for a text of several lines.
-    """
-    return "".join(
-        character if character in keep or not _commands(character) else ascii(character)[1:-1] for character in text
-    )
-
-
-def _commands(character: str) -> bool:
-    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def dollars(cost_usd: float | None) -> str:
-    """An amount as it is printed; small ones to a hundredth of a cent."""
-    if cost_usd is None:
-        return "cost unknown"
-    return f"${cost_usd:.2f}" if cost_usd >= 1 else f"${cost_usd:.4f}"
-
-
-def token_count(tokens: int) -> str:
-    """A number of tokens, rounded above a thousand."""
-    if tokens >= 1_000_000:
-        return f"{tokens / 1_000_000:.1f}M"
-    return f"{tokens / 1000:.1f}k" if tokens >= 1000 else str(tokens)
-
-
-def percent_range(interval: Interval | None) -> str:
-    """An interval of fractions, in percent."""
-    return "" if interval is None else f"{100 * interval.low:.1f}–{100 * interval.high:.1f} %"
 
 
 def header_lines(config: RunConfig, path: Path) -> list[str]:

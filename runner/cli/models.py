@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli.printing import awaited, print_text
-from runner.terminal import neutralised
+from runner.wording import neutralised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from runner.errors import RunnerError
-from runner.terminal import neutralised
+from runner.wording import neutralised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -12,7 +12,8 @@ from runner.cli.options import service_options
 from runner.cli.printing import awaited, print_text
 from runner.local_service import ServiceAddress, open_service
 from runner.records import Grade
-from runner.terminal import grade_lines, neutralised
+from runner.terminal import grade_lines
+from runner.wording import neutralised
 
 if TYPE_CHECKING:
     from runner.records import Json

@@ -2,26 +2,88 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.printing import print_text, told
 from runner.errors import RunnerError
+from runner.records import Usage
+from runner.stats import confidence_of, summarise
 from runner.store import Run, read_run
-from runner.terminal import percent_range
+from runner.wording import percent_range
+
+if TYPE_CHECKING:
+    from runner.records import RunSummary
 
 __all__ = ["compare", "report"]
 
 _RUN = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("run", type=_RUN)
-def report(*, run: Path) -> int:
-    """Write RUN's report."""
-    told(lambda: read_run(run))
+@click.option("--out", type=_FILE, metavar="FILE", help="Where the page goes; without it, to RUN/report.html.")
+@click.option("--json", "as_json", is_flag=True, help="Print configuration, summary and episodes as JSON instead.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table instead, a line for each episode.")
+@click.option(
+    "--inspect",
+    type=_FILE,
+    metavar="FILE",
+    help="Write a log for Inspect AI instead; FILE ends in .eval or .json. Needs the extra `inspect`.",
+)
+def report(*, run: Path, out: Path | None, as_json: bool, as_csv: bool, inspect: Path | None) -> int:
+    """Write the run in the directory RUN as one HTML page.
+
+    The page needs no network and runs no script. Runs that were killed can be reported, too.
+    """
+    if sum([out is not None, as_json, as_csv, inspect is not None]) > 1:
+        raise click.UsageError("--out, --json, --csv and --inspect exclude each other")
+    if inspect is not None and inspect.suffix not in {".eval", ".json"}:
+        raise click.BadParameter("name a file that ends in .eval or .json", param_hint="--inspect")
+    found = told(lambda: read_run(run))
+    if as_csv or as_json:
+        print_text(told(lambda: _exported(found, as_csv=as_csv)))
+        return 0
+    file = inspect or out or run / "report.html"
+    told(lambda: _written(found, file, as_log=inspect is not None))
+    print_text(f"{'Log' if inspect else 'Report'}: {file}")
     return 0
+
+
+def _exported(run: Run, *, as_csv: bool) -> str:
+    from runner.report.exports import csv_text, json_text  # noqa: PLC0415 - only here
+
+    return csv_text(run).rstrip("\n") if as_csv else json_text(run, _summary(run))
+
+
+def _written(run: Run, file: Path, *, as_log: bool) -> None:
+    # Each takes a while to import.
+    if as_log:
+        from runner.report.inspect_log import write_inspect_log  # noqa: PLC0415
+
+        write_inspect_log(run, _summary(run), file)
+    else:
+        from runner.report.page import write_page  # noqa: PLC0415
+
+        write_page(run, _summary(run), file)
+
+
+def _summary(run: Run) -> RunSummary:
+    """The summary on disk, or one made anew when the run was killed before it was written, or went on since."""
+    stored = run.summary
+    discarded = run.discarded_but({(record.episode, record.attempt) for record in run.counted})
+    if stored is not None and _fits(stored, run) and stored.discarded.attempts == discarded.attempts:
+        return stored
+    return summarise(run.config, run.counted, discarded=discarded, confidence=confidence_of(run.config))
+
+
+def _fits(summary: RunSummary, run: Run) -> bool:
+    outcomes = Counter(record.outcome for record in run.counted)
+    return Counter(summary.outcomes) == outcomes and summary.usage == Usage.total(r.usage for r in run.counted)
 
 
 @click.command()

@@ -11,7 +11,8 @@ import pytest
 
 from runner.records import SCRIPTED_NOTICE, Check, Discarded, Grade, Outcome, PassBand, Usage
 from runner.stats import summarise
-from runner.terminal import Reporter, episode_line, grade_lines, neutralised, summary_lines
+from runner.terminal import Reporter, episode_line, grade_lines, summary_lines
+from runner.wording import neutralised
 from tests.runner.made import config, record
 
 PASS = {"outcome": Outcome.PASSED, "score": 1.0, "feedback": "✓ All tiers stable"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import RunnerError
 from runner.records import Outcome, Usage, Verdict, total_cost
+from runner.report.conversation import blocks_of
 from runner.report.rubric import rows_of
 
 try:
@@ -298,7 +299,7 @@ class _Sample:
 
     def _messages(self, entry: Json) -> Iterator[ChatMessage]:
         """One message of the Messages API; each tool result is a message of its own here."""
-        blocks = entry["content"]
+        blocks = blocks_of(entry)
         if entry["role"] == "assistant":
             yield self._said(blocks)
             return

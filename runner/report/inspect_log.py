@@ -85,9 +85,10 @@ def write_inspect_log(run: Run, summary: RunSummary, path: Path) -> None:
     Raises:
         RunnerError: It cannot be written.
     """
+    log = _log(run, summary)
     try:
         path.open("ab").close()  # Inspect would make missing directories
-        write_eval_log(_log(run, summary), path)
+        write_eval_log(log, path)
     except OSError as error:
         raise RunnerError(f"--inspect {path}: cannot be written ({error.strerror}); name another file") from error
 

@@ -42,9 +42,9 @@ def write_page(run: Run, summary: RunSummary, path: Path) -> None:
     Raises:
         RunnerError: It cannot be written.
     """
+    html = _template().render(_values(run, summary))  # whole, so that no half a page replaces an earlier one
     try:
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(_template().generate(_values(run, summary)))
+        path.write_text(html, encoding="utf-8")
     except OSError as error:
         raise RunnerError(f"{path} cannot be written ({error.strerror}); name another file with --out") from error
 

@@ -136,7 +136,7 @@ def test_whatever_was_said_can_be_read_back(suffix: str, tmp_path: Path) -> None
     first, second = said_back.tool_calls or []
     assert first.arguments == {written: [written, {"deep": written}]}
     assert (second.arguments, second.parse_error) == ({"input": "no JSON"}, "the arguments are no object")
-    assert said_back.content[1] == ContentReasoning(reasoning="b64", redacted=True)  # type: ignore[comparison-overlap]
+    assert said_back.content[1] == ContentReasoning(reasoning="b64", redacted=True)
     assert [message.role for message in sample.messages] == ["user", "assistant", "tool", "user", "assistant"]
     assert sample.scores["score"].explanation == written
 
@@ -155,7 +155,7 @@ def test_the_log_says_what_was_run(tmp_path: Path) -> None:
 
 
 def test_a_scripted_run_cannot_pass_for_a_models(tmp_path: Path) -> None:
-    scripted = {"scripted": True, "notice": SCRIPTED_NOTICE}
+    scripted: Any = {"scripted": True, "notice": SCRIPTED_NOTICE}
     log = log_of(kept(tmp_path, [played(1, **scripted)], **scripted))
     assert (log.eval.model, log.tags) == ("scripted/claude-sonnet-5-5", ["scripted"])
     assert log.metadata["notice"] == SCRIPTED_NOTICE

@@ -120,7 +120,7 @@ def test_a_live_run_has_a_verdict(passed: int, words: str, tmp_path: Path) -> No
 
 
 def test_a_scripted_run_says_so_in_plain_sight_and_costs_nothing(tmp_path: Path) -> None:
-    scripted = {"scripted": True, "notice": SCRIPTED_NOTICE}
+    scripted: Any = {"scripted": True, "notice": SCRIPTED_NOTICE}
     run = kept(tmp_path, [played(1, "tier1", **scripted)], **scripted)
     html = page_of(run)
     shown = Page(html).text
@@ -376,7 +376,7 @@ def scripted(episode: int) -> Any:
     policy = policy_for(0, episode)
     messages = [told(text(TASK))]
     for step in script(policy, TASK):
-        uses = [
+        uses: list[Any] = [
             {"type": "tool_use", "id": f"toolu_{number}", "name": use.name, "input": use.input}
             for number, use in enumerate(step.tool_uses)
         ]
@@ -396,3 +396,12 @@ def test_a_page_that_cannot_be_written_names_the_option(tmp_path: Path) -> None:
 def test_usage_without_input_has_no_cache_share(tmp_path: Path) -> None:
     shown = Page(page_of(kept(tmp_path, [played(1, usage=Usage(output_tokens=7))]))).text
     assert "Tokens 7 0 in, 0 of them from cache; 7 out" in shown
+
+
+def test_an_earlier_page_outlives_one_that_cannot_be_made(tmp_path: Path) -> None:
+    run = kept(tmp_path, [played(1), played(2)])
+    before = page_of(run)
+    (run.path / "transcripts" / "0002-1.json").write_text("{")
+    with pytest.raises(RunnerError, match=r"0002-1\.json is damaged"):
+        page_of(run)
+    assert (run.path / "report.html").read_text(encoding="utf-8") == before

@@ -89,11 +89,18 @@ class Run:
         return _read(path, RunSummary) if path.exists() else None
 
     def transcript(self, record: EpisodeRecord) -> Sequence[Json]:
-        """The conversation of an episode; empty when its file is gone."""
+        """The conversation of an episode; empty when its file is gone.
+
+        Raises:
+            RunnerError: The file is damaged.
+        """
+        path = self.path / record.transcript_name
         try:
-            messages: list[Json] = json.loads((self.path / record.transcript_name).read_bytes())["messages"]
+            messages: list[Json] = json.loads(path.read_bytes())["messages"]
         except FileNotFoundError:
             return ()
+        except (ValueError, LookupError, TypeError) as error:
+            raise RunnerError(f"{path} is damaged: {error}") from error
         return messages
 
 
@@ -116,7 +123,15 @@ def read_run(path: Path) -> Run:
     """
     config = read_config(path)
     records = [_valid(EpisodeRecord, line, path / "episodes.jsonl") for line in _lines(path / "episodes.jsonl")]
-    return Run(path, config, records, [json.loads(line) for line in _lines(path / "events.jsonl")])
+    return Run(path, config, records, [_event(line, path / "events.jsonl") for line in _lines(path / "events.jsonl")])
+
+
+def _event(line: bytes, path: Path) -> Json:
+    try:
+        found: Json = json.loads(line)
+    except ValueError as error:
+        raise RunnerError(f"{path} is damaged: {error}") from error
+    return found
 
 
 def _attempt(event: Json) -> tuple[int, int]:

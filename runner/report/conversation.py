@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from runner.records import Json
 
-__all__ = ["LONGEST", "Block", "Kind", "Message", "Shown", "conversation", "shown"]
+__all__ = ["LONGEST", "Block", "Kind", "Message", "Shown", "blocks_of", "conversation", "shown"]
 
 LONGEST = 20_000
 """Characters of one text on the page; what is cut off is named, and is in the run's records."""
@@ -80,6 +80,12 @@ def conversation(messages: Sequence[Json], *, prompt: str, submission: str | Non
     return list(_Reader(prompt, submission).read(messages))
 
 
+def blocks_of(message: Json) -> Sequence[Json]:
+    """The content of a message; the Messages API lets a string stand for a single block of text."""
+    content: str | Sequence[Json] = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
 class _Reader:
     """Goes through one conversation; remembers who called what, and how much of the page is used up."""
 
@@ -92,11 +98,9 @@ class _Reader:
     def read(self, messages: Sequence[Json]) -> Iterator[Message]:
         step = 0
         for message in messages:
-            is_model = message.get("role") == "assistant"
+            is_model = message["role"] == "assistant"
             step += is_model
-            content = message.get("content", ())
-            blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-            yield Message(step if is_model else 0, [self._block(block) for block in blocks])
+            yield Message(step if is_model else 0, [self._block(block) for block in blocks_of(message)])
 
     def _block(self, block: Json) -> Block:
         match block:

@@ -22,7 +22,7 @@ __all__ = ["Bar", "Bars", "IntervalLine", "IntervalPlot", "Tick", "histogram", "
 SCORE_STEPS = 5
 """A score is the share of so many checks."""
 
-_MOST_BINS = 12
+_MOST_BINS = 16
 _TICKS = 4
 
 
@@ -103,8 +103,10 @@ def _line(name: str, value: float, interval: Interval | None) -> IntervalLine:
     return IntervalLine(name, 100 * value, label, 100 * interval.low, 100 * interval.high)
 
 
-def score_bars(scores: Sequence[float]) -> Bars:
-    """How many episodes have each score; those that a grade can give are there even when none has them."""
+def score_bars(scores: Sequence[float]) -> Bars | None:
+    """How many episodes have each score, those that none has included; None without a score."""
+    if not scores:
+        return None
     possible = {round(100 * step / SCORE_STEPS, 1): 0 for step in range(SCORE_STEPS + 1)}
     for score in scores:
         rounded = round(100 * score, 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runner.errors import RunnerError
 from runner.records import Outcome, Usage, Verdict, total_cost
+from runner.report.conversation import blocks_of
 from runner.report.rubric import rows_of
 
 try:
@@ -84,9 +85,10 @@ def write_inspect_log(run: Run, summary: RunSummary, path: Path) -> None:
     Raises:
         RunnerError: It cannot be written.
     """
+    log = _log(run, summary)
     try:
         path.open("ab").close()  # Inspect would make missing directories
-        write_eval_log(_log(run, summary), path)
+        write_eval_log(log, path)
     except OSError as error:
         raise RunnerError(f"--inspect {path}: cannot be written ({error.strerror}); name another file") from error
 
@@ -298,7 +300,7 @@ class _Sample:
 
     def _messages(self, entry: Json) -> Iterator[ChatMessage]:
         """One message of the Messages API; each tool result is a message of its own here."""
-        blocks = entry["content"]
+        blocks = blocks_of(entry)
         if entry["role"] == "assistant":
             yield self._said(blocks)
             return

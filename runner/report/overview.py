@@ -97,7 +97,7 @@ def results(summary: RunSummary) -> list[Fact]:
 def _pass_rate(summary: RunSummary) -> Fact:
     if summary.pass_rate is None:
         return Fact("Pass rate", "unknown", "no valid episode")
-    interval = f"{100 * summary.confidence:g} % interval {percent_range(summary.pass_rate_interval)} (Wilson)"
+    interval = f"{100 * summary.confidence:.4g} % interval {percent_range(summary.pass_rate_interval)} (Wilson)"
     return Fact("Pass rate", percent(summary.pass_rate), f"{interval}; {summary.passed} of {summary.valid} episodes")
 
 
@@ -126,7 +126,7 @@ def _mean_score(summary: RunSummary) -> Fact:
         return Fact("Mean score", "unknown", "no valid episode")
     if summary.mean_score_interval is None:
         return Fact("Mean score", percent(summary.mean_score), "no interval: fewer than two episodes, or equal scores")
-    interval = f"{100 * summary.confidence:g} % interval {percent_range(summary.mean_score_interval)} (Student's t)"
+    interval = f"{100 * summary.confidence:.4g} % interval {percent_range(summary.mean_score_interval)} (Student's t)"
     return Fact("Mean score", percent(summary.mean_score), interval)
 
 

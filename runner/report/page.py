@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_page"]
 
-_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
 
 def write_page(run: Run, summary: RunSummary, path: Path) -> None:
     """Write the page of a run.
@@ -44,9 +42,9 @@ def write_page(run: Run, summary: RunSummary, path: Path) -> None:
     Raises:
         RunnerError: It cannot be written.
     """
+    html = _template().render(_values(run, summary))  # whole, so that no half a page replaces an earlier one
     try:
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(_template().generate(_values(run, summary)))
+        path.write_text(html, encoding="utf-8")
     except OSError as error:
         raise RunnerError(f"{path} cannot be written ({error.strerror}); name another file with --out") from error
 
@@ -77,8 +75,7 @@ def _values(run: Run, summary: RunSummary) -> dict[str, Any]:
     found, rarer = rubric.patterns(graded, rows)
     prompt = _prompt(run)
     return {
-        "policy": _SECURITY_POLICY,
-        "style": Markup(_style()),  # noqa: S704 - our own file
+        "style": Markup((files(__package__) / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own
         "config": run.config,
         "summary": summary,
         "about": overview.about(run.config, summary, records),
@@ -98,10 +95,6 @@ def _values(run: Run, summary: RunSummary) -> dict[str, Any]:
         "prompt": shown(prompt) if prompt else None,
         "sections": _sections(run, records, prompt),
     }
-
-
-def _style() -> str:
-    return (files(__package__) / "page.css").read_text(encoding="utf-8")
 
 
 def _sections(run: Run, records: Sequence[EpisodeRecord], prompt: str) -> Iterator[EpisodeSection]:

@@ -40,7 +40,9 @@ def duration(seconds: float) -> str:
 
 def money(cost_usd: float | None) -> str:
     """US dollars, where a column says already that it is a cost."""
-    return "unknown" if cost_usd is None else dollars(cost_usd)
+    if cost_usd is None:
+        return "unknown"
+    return dollars(cost_usd) if cost_usd else "$0"
 
 
 def moment(when: datetime) -> str:

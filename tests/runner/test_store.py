@@ -172,6 +172,22 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"messages"'])
+def test_a_damaged_transcript_is_told(content: str, tmp_path: Path) -> None:
+    run = read_run(stored(tmp_path, record(1)))
+    (run.path / "transcripts" / "0001-1.json").write_text(content)
+    with pytest.raises(RunnerError, match=r"0001-1\.json is damaged"):
+        run.transcript(run.counted[0])
+
+
+def test_what_a_power_cut_made_of_the_events_is_told(tmp_path: Path) -> None:
+    path = stored(tmp_path, record(1))
+    with (path / "events.jsonl").open("ab") as events:
+        events.write(b"\0" * 100 + b"\n")
+    with pytest.raises(RunnerError, match=r"events\.jsonl is damaged"):
+        read_run(path)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

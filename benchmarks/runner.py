@@ -15,9 +15,9 @@ import click
 from anthropic import AsyncAnthropic
 
 from benchmarks.server import running
+from runner.answers import Json
 from runner.local_service import ServiceAddress
 from runner.model import offline_client
-from runner.records import Json
 from runner.request import RunRequest
 from runner.session import run_session
 from runner.store import Run, read_run

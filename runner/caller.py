@@ -12,9 +12,10 @@ from runner.errors import ModelError, RateLimitError, TransientModelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runner.answers import Json
     from runner.budget import Budget
     from runner.pricing import Pricing
-    from runner.records import EpisodePlan, Json, Turn
+    from runner.records import EpisodePlan, Turn
     from runner.retry import RetryPolicy
     from runner.throttle import Throttle
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from runner.answers import Execution, Grade, Json, TaskSpec
 from runner.errors import ServiceError, ServiceGoneError, ServiceRefusedError
-from runner.records import Execution, Grade, Json, TaskSpec
 from runner.retry import RetryPolicy, parse_retry_after
 
 if TYPE_CHECKING:

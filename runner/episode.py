@@ -22,11 +22,7 @@ from runner.records import (
     EpisodePlan,
     EpisodeRecord,
     ErrorRecord,
-    Execution,
-    Grade,
-    Json,
     Outcome,
-    TaskSpec,
     Turn,
     Usage,
     total_cost,
@@ -35,6 +31,8 @@ from runner.tools import ToolCall, ToolInputError, describe_execution, text_argu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from runner.answers import Execution, Grade, Json, TaskSpec
 
 __all__ = ["Episode", "Model", "Service"]
 

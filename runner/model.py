@@ -15,13 +15,15 @@ from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
 from runner.errors import FatalModelError, ModelError, RunnerError, TransientModelError
 from runner.pricing import Pricing
-from runner.records import Json, ListedModel, Turn, Usage
+from runner.records import ListedModel, Turn, Usage
 from runner.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from anthropic.types import Message, ModelInfo
+
+    from runner.answers import Json
 
 __all__ = ["MAX_TOKENS", "SDK_VERSION", "ClaudeModel", "list_models", "live_client", "offline_client"]
 

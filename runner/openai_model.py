@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from runner.errors import FatalModelError, ModelError, RunnerError, TransientModelError
 from runner.pricing import Pricing
-from runner.records import Json, Turn, Usage
+from runner.records import Turn, Usage
 from runner.refusals import Refusal
 
 try:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from openai import AsyncOpenAI
     from openai.types.chat import ChatCompletion, ChatCompletionMessage
+
+    from runner.answers import Json
 
 __all__ = ["OpenAIModel", "live_openai"]
 

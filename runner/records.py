@@ -6,30 +6,25 @@ import math
 from collections.abc import Iterable, Mapping, Sequence  # noqa: TC003  pydantic reads them
 from datetime import datetime  # noqa: TC003  pydantic reads it
 from enum import StrEnum
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from runner.answers import Check, Frozen, Grade, Json, PassBand
 
 __all__ = [
     "SCHEMA_VERSION",
     "SCRIPTED_NOTICE",
     "CallRecord",
-    "Check",
     "Discarded",
     "EpisodePlan",
     "EpisodeRecord",
     "ErrorRecord",
-    "Execution",
-    "Grade",
     "Interval",
-    "Json",
     "Limits",
     "ListedModel",
     "Outcome",
-    "PassBand",
     "RunConfig",
     "RunSummary",
-    "TaskSpec",
     "Turn",
     "Usage",
     "Verdict",
@@ -40,12 +35,6 @@ SCHEMA_VERSION = 2
 """Of every file in a run's directory; raised when a field changes its meaning."""
 
 SCRIPTED_NOTICE = "SCRIPTED MODEL, not a Claude result"
-
-Json = dict[str, Any]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Outcome(StrEnum):
@@ -64,66 +53,7 @@ class Outcome(StrEnum):
         return self not in {Outcome.INFRA_ERROR, Outcome.CANCELLED}
 
 
-class PassBand(_Frozen):
-    """The pass rates the task aims at, as fractions, both ends included."""
-
-    low: float
-    high: float
-
-    def holds(self, rate: float) -> bool:
-        """Whether a pass rate lies in the band."""
-        return self.low <= rate <= self.high
-
-
-class TaskSpec(_Frozen):
-    """What the service hands to the agent; `tools` are in the shape the Messages API takes."""
-
-    id: str
-    version: str
-    prompt: str
-    tools: Sequence[Json]
-    target_pass_band: PassBand
-
-
-class Execution(_Frozen):
-    """What the sandbox answered to one expression; `duration_ms` is its own time, without any queue."""
-
-    status: str
-    stdout: str = ""
-    stderr: str = ""
-    result: Any = None
-    error: str | None = None
-    truncated: bool = False
-    duration_ms: float = 0.0
-
-
-class Check(_Frozen):
-    """One row of the rubric, in points of 100."""
-
-    id: str
-    title: str
-    passed: bool
-    points: float
-    max_points: float
-    detail: str | None = ""
-
-
-class Grade(_Frozen):
-    """The service's verdict on a submission; `score` is a fraction, `points` are of 100."""
-
-    passed: bool
-    score: float
-    points: float
-    feedback: str
-    checks: Sequence[Check] = ()
-    suite: str
-    seed: int | None = None
-    grader_version: str | None = None
-    code_sha256: str | None = None
-    duration_ms: float = 0.0
-
-
-class Usage(_Frozen):
+class Usage(Frozen):
     """Tokens as billed; `input_tokens` leaves out both cache counts."""
 
     input_tokens: int = 0
@@ -153,7 +83,7 @@ def total_cost(costs: Iterable[float | None]) -> float | None:
     return math.fsum(known)
 
 
-class Limits(_Frozen):
+class Limits(Frozen):
     """What one episode may use up; None is no limit.
 
     Attributes:
@@ -171,7 +101,7 @@ class Limits(_Frozen):
     wait_s: float = 1800.0
 
 
-class Turn(_Frozen):
+class Turn(Frozen):
     """One answer of the model, its content blocks as they came.
 
     Attributes:
@@ -194,7 +124,7 @@ class Turn(_Frozen):
     wait_s: float = 0.0
 
 
-class CallRecord(_Frozen):
+class CallRecord(Frozen):
     """What one model call cost and how it ended; the fields are those of `Turn`."""
 
     message_id: str
@@ -208,7 +138,7 @@ class CallRecord(_Frozen):
     wait_s: float
 
 
-class ErrorRecord(_Frozen):
+class ErrorRecord(Frozen):
     """Why an episode is invalid; `fatal` when it ended the run."""
 
     kind: str
@@ -218,7 +148,7 @@ class ErrorRecord(_Frozen):
     fatal: bool = False
 
 
-class EpisodePlan(_Frozen):
+class EpisodePlan(Frozen):
     """One episode to run.
 
     Attributes:
@@ -241,7 +171,7 @@ class EpisodePlan(_Frozen):
         return f"{self.run_id}-{self.episode}"
 
 
-class EpisodeRecord(_Frozen):
+class EpisodeRecord(Frozen):
     """One line of `episodes.jsonl`; `score` and `passed` are None when the episode is invalid.
 
     Attributes:
@@ -290,7 +220,7 @@ class EpisodeRecord(_Frozen):
         return f"transcripts/{self.episode:04}-{self.attempt}.json"
 
 
-class RunConfig(_Frozen):
+class RunConfig(Frozen):
     """`config.json`: what it takes to make the same run again.
 
     Attributes:
@@ -328,7 +258,7 @@ class RunConfig(_Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
-class ListedModel(_Frozen):
+class ListedModel(Frozen):
     """A model as its API lists it; `lifecycle` is `active`, `deprecated` or `retired`."""
 
     name: str
@@ -343,7 +273,7 @@ class ListedModel(_Frozen):
         return self.lifecycle + (when if self.lifecycle == "deprecated" else "")
 
 
-class Interval(_Frozen):
+class Interval(Frozen):
     """A confidence interval, both ends included."""
 
     low: float
@@ -358,7 +288,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Discarded(_Frozen):
+class Discarded(Frozen):
     """What was paid for and counts for nothing: attempts that ended invalid or were killed, and were made again."""
 
     attempts: int = 0
@@ -366,7 +296,7 @@ class Discarded(_Frozen):
     cost_usd: float | None = 0.0
 
 
-class RunSummary(_Frozen):
+class RunSummary(Frozen):
     """`summary.json`: the run in numbers.
 
     Attributes:

@@ -22,7 +22,7 @@ from runner.errors import RunnerError
 from runner.local_service import open_service
 from runner.model import SDK_VERSION, ClaudeModel, live_client, offline_client
 from runner.offline.server import serve_offline
-from runner.records import SCRIPTED_NOTICE, EpisodePlan, RunConfig, RunSummary, TaskSpec, Usage, Verdict
+from runner.records import SCRIPTED_NOTICE, EpisodePlan, RunConfig, RunSummary, Usage, Verdict
 from runner.request import check_unchanged
 from runner.retry import RetryPolicy
 from runner.stats import Looks, confidence_of, summarise
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
+    from runner.answers import TaskSpec
     from runner.caller import Provider
     from runner.client import GraderClient
     from runner.records import EpisodeRecord

@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.records import Discarded, Interval, Outcome, PassBand, RunSummary, Usage, Verdict, total_cost
+from runner.records import Discarded, Interval, Outcome, RunSummary, Usage, Verdict, total_cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runner.answers import PassBand
     from runner.records import EpisodeRecord, RunConfig
 
 __all__ = [

@@ -23,13 +23,15 @@ from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from runner.errors import RunnerError
-from runner.records import SCHEMA_VERSION, Discarded, EpisodeRecord, Json, RunConfig, RunSummary, Usage, total_cost
+from runner.records import SCHEMA_VERSION, Discarded, EpisodeRecord, RunConfig, RunSummary, Usage, total_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
     from types import TracebackType
+
+    from runner.answers import Json
 
 __all__ = ["Run", "RunStore", "read_config", "read_run"]
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from runner.records import EpisodeRecord, Grade, RunConfig, RunSummary
+    from runner.answers import Grade
+    from runner.records import EpisodeRecord, RunConfig, RunSummary
 
 __all__ = ["Reporter", "episode_line", "grade_lines", "header_lines", "summary_lines", "verdict_line"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.records import Execution, Json
+    from runner.answers import Execution, Json
 
 __all__ = [
     "RESULT_LIMIT",

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.answers import Grade
 from runner.cli.options import service_options
 from runner.cli.printing import awaited, print_text
 from runner.local_service import ServiceAddress, open_service
-from runner.records import Grade
 from runner.terminal import grade_lines
 from runner.wording import neutralised
 
 if TYPE_CHECKING:
-    from runner.records import Json
+    from runner.answers import Json
 
 __all__ = ["grade", "task"]
 

@@ -15,7 +15,7 @@ from runner.offline.server import serve_offline
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.records import Json
+    from runner.answers import Json
 
 __all__ = ["main"]
 

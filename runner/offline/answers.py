@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runner.answers import Json
     from runner.offline.checks import ThinkingSigner
     from runner.offline.policies import Step
-    from runner.records import Json
 
 __all__ = ["build_message", "count_input", "new_id", "stream_events"]
 

@@ -14,7 +14,7 @@ from runner.offline.policies import PAUSE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runner.records import Json
+    from runner.answers import Json
 
 __all__ = ["API_VERSION", "ThinkingSigner", "check_count_request", "check_headers", "check_request", "content_blocks"]
 

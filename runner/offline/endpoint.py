@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from runner.answers import Json
     from runner.offline.replies import Answer, Silence
-    from runner.records import Json
 
 __all__ = ["OFFLINE_KEY", "MessagesEndpoint", "Settings", "checked_json"]
 

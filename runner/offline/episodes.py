@@ -15,7 +15,7 @@ from runner.offline.policies import FAREWELL, PAUSE, Step, ToolUse, policy_for, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runner.records import Json
+    from runner.answers import Json
 
 __all__ = ["next_step", "played", "turns_taken"]
 

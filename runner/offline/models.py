@@ -9,7 +9,7 @@ from runner.offline.errors import ApiError, invalid
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
 
-    from runner.records import Json
+    from runner.answers import Json
 
 __all__ = ["SERVED", "find_model", "list_models"]
 

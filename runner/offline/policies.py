@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runner.records import Json
+    from runner.answers import Json
 
 __all__ = ["BLOCK", "FAREWELL", "PAUSE", "Policy", "Step", "ToolUse", "policy_for", "script"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from runner.records import Json
+    from runner.answers import Json
 
 __all__ = ["Answer", "Silence", "error_answer", "faulty_reply", "json_answer", "message_answer"]
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from runner.answers import Json
     from runner.offline.replies import Answer
-    from runner.records import Json
 
 __all__ = ["OFFLINE_KEY", "serve_offline"]
 

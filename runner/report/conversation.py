@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from runner.records import Json
+    from runner.answers import Json
 
 __all__ = ["LONGEST", "Block", "Kind", "Message", "Shown", "blocks_of", "conversation", "shown"]
 

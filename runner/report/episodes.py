@@ -14,7 +14,8 @@ from runner.wording import token_count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.records import Check, EpisodeRecord, ErrorRecord, Json
+    from runner.answers import Check, Json
+    from runner.records import EpisodeRecord, ErrorRecord
 
 __all__ = ["EpisodeLine", "EpisodeSection", "line", "section"]
 

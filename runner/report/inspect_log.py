@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
     from inspect_ai.model import ChatMessage, Content, StopReason
 
-    from runner.records import CallRecord, EpisodeRecord, Json, RunConfig, RunSummary
+    from runner.answers import Json
+    from runner.records import CallRecord, EpisodeRecord, RunConfig, RunSummary
     from runner.store import Run
 
     _LimitType = Literal["turn", "working", "token", "cost", "context", "custom"]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from runner.records import EpisodeRecord, Json, RunSummary
+    from runner.answers import Json
+    from runner.records import EpisodeRecord, RunSummary
     from runner.report.episodes import EpisodeSection
     from runner.store import Run
 

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.records import Check, EpisodePlan, EpisodeRecord, Grade, Limits, Outcome, PassBand, RunConfig
+from runner.answers import Check, Grade, PassBand
+from runner.records import EpisodePlan, EpisodeRecord, Limits, Outcome, RunConfig
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -6,10 +6,11 @@ import httpx2
 import pytest
 from starlette.responses import JSONResponse, Response
 
+from runner.answers import TaskSpec
 from runner.client import GraderClient
 from runner.episode import Episode
 from runner.offline.policies import policy_for
-from runner.records import SCRIPTED_NOTICE, EpisodePlan, Limits, Outcome, TaskSpec
+from runner.records import SCRIPTED_NOTICE, EpisodePlan, Limits, Outcome
 from tests.runner.claude import Api, message, python, refusal, reply, submit, text, thinking, use
 from tests.runner.fake_service import TASK, FakeService, problem
 

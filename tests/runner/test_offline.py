@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runner.answers import TaskSpec
 from runner.budget import Budget
 from runner.caller import Caller
 from runner.client import GraderClient
@@ -18,7 +19,6 @@ from runner.model import ClaudeModel, offline_client
 from runner.offline.checks import API_VERSION
 from runner.offline.policies import BLOCK, policy_for, script
 from runner.offline.server import OFFLINE_KEY, serve_offline
-from runner.records import TaskSpec
 from runner.throttle import Throttle
 from tests.runner import rubric
 from tests.runner.claude import FAST

@@ -8,6 +8,7 @@ import httpx2
 import openai
 import pytest
 
+from runner.answers import TaskSpec
 from runner.budget import Budget
 from runner.caller import Caller
 from runner.client import GraderClient
@@ -15,7 +16,7 @@ from runner.episode import Episode
 from runner.errors import ContextOverflowError, FatalModelError, ModelError, TransientModelError
 from runner.offline.policies import policy_for, script
 from runner.openai_model import OpenAIModel, live_openai
-from runner.records import Outcome, TaskSpec
+from runner.records import Outcome
 from runner.throttle import Throttle
 from tests.runner import rubric
 from tests.runner.claude import FAST, HELLO

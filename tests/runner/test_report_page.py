@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from runner.answers import Check, PassBand
 from runner.errors import RunnerError
 from runner.offline.policies import policy_for, script
-from runner.records import SCRIPTED_NOTICE, Check, Outcome, PassBand, Usage
+from runner.records import SCRIPTED_NOTICE, Outcome, Usage
 from runner.report.page import write_page
 from tests.runner.claude import python, submit, text, thinking
 from tests.runner.made import record

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.records import Outcome, PassBand, Verdict
+from runner.answers import PassBand
+from runner.records import Outcome, Verdict
 from runner.stats import (
     Looks,
     compare,

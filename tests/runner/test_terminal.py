@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from runner.records import SCRIPTED_NOTICE, Check, Discarded, Grade, Outcome, PassBand, Usage
+from runner.answers import Check, Grade, PassBand
+from runner.records import SCRIPTED_NOTICE, Discarded, Outcome, Usage
 from runner.stats import summarise
 from runner.terminal import Reporter, episode_line, grade_lines, summary_lines
 from runner.wording import neutralised

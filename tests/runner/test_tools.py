@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from runner.records import Execution
+from runner.answers import Execution
 from runner.tools import RESULT_LIMIT, ToolCall, ToolInputError, describe_execution, text_argument, tool_calls
 
 

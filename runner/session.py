@@ -129,13 +129,12 @@ class _Session:
         stream: TextIO,
     ) -> None:
         self._request = request
-        self._run = run
         self._config = run.config
         self._task = task
         self._model = model
         self._service = service
         self._store = store
-        self._records = {record.episode: record for record in run.records}
+        self._valid = {record.episode for record in run.records if record.outcome.is_valid}
         self._attempts = dict(run.attempts)
         self._reporter = Reporter(stream, self._config.episodes, done=len(self._valid))
         self._caller = Caller(
@@ -146,10 +145,6 @@ class _Session:
             journal=self._event,
         )
         self._batch = Batch(self._play, self._keep, concurrency=min(self._config.concurrency, self._config.episodes))
-
-    @property
-    def _valid(self) -> list[int]:
-        return [episode for episode, record in self._records.items() if record.outcome.is_valid]
 
     async def run(self) -> RunResult:
         """Run what is missing, and summarise the whole."""
@@ -178,7 +173,7 @@ class _Session:
         """The missing episodes in order; a seeded suite draws other cases for each, the same in every run."""
         config = self._config
         for episode in range(1, (up_to or config.episodes) + 1):
-            if episode in self._records and self._records[episode].outcome.is_valid:
+            if episode in self._valid:
                 continue
             yield EpisodePlan(
                 run_id=config.run_id,
@@ -191,12 +186,14 @@ class _Session:
             )
 
     async def _play(self, plan: EpisodePlan) -> EpisodeRecord:
+        self._attempts[plan.episode] = plan.attempt
         self._event("begun", episode=plan.episode, attempt=plan.attempt)
         return await Episode(plan, self._task, self._caller, self._service).run()
 
     def _keep(self, record: EpisodeRecord) -> None:
         self._store.append(record)
-        self._records[record.episode] = record.model_copy(update={"transcript": ()})
+        if record.outcome.is_valid:
+            self._valid.add(record.episode)
         self._reporter.episode(record)
 
     def _event(self, kind: str, /, **fields: object) -> None:
@@ -204,11 +201,12 @@ class _Session:
         self._reporter.event(kind, **fields)
 
     def _summary(self) -> RunSummary:
-        counted = {(record.episode, record.attempt) for record in self._records.values()}
+        """Of what is on disk, which is what a later look at the run will find."""
+        run = read_run(self._store.path)
         return summarise(
             self._config,
-            list(self._records.values()),
-            discarded=self._run.discarded_but(counted),
+            run.counted,
+            discarded=run.discarded,
             confidence=confidence_of(self._config),
             error=self._batch.fatal,
         )

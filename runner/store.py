@@ -27,7 +27,6 @@ from runner.records import SCHEMA_VERSION, Discarded, EpisodeRecord, RunConfig, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from collections.abc import Set as AbstractSet
     from pathlib import Path
     from types import TracebackType
 
@@ -65,12 +64,10 @@ class Run:
         """How often each episode was begun."""
         return {event["episode"]: event["attempt"] for event in self.events if event["event"] == "begun"}
 
-    def discarded_but(self, counted: AbstractSet[tuple[int, int]]) -> Discarded:
-        """What was spent on attempts that do not count.
-
-        Args:
-            counted: Episodes and attempts that do.
-        """
+    @cached_property
+    def discarded(self) -> Discarded:
+        """What was spent on attempts that do not count."""
+        counted = {(record.episode, record.attempt) for record in self.counted}
         begun = {_attempt(event) for event in self.events if event["event"] == "begun"}
         lost = [event for event in self.events if event["event"] == "call" and _attempt(event) not in counted]
         return Discarded(

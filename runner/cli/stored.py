@@ -75,10 +75,9 @@ def _written(run: Run, file: Path, *, as_log: bool) -> None:
 def _summary(run: Run) -> RunSummary:
     """The summary on disk, or one made anew when the run was killed before it was written, or went on since."""
     stored = run.summary
-    discarded = run.discarded_but({(record.episode, record.attempt) for record in run.counted})
-    if stored is not None and _fits(stored, run) and stored.discarded.attempts == discarded.attempts:
+    if stored is not None and _fits(stored, run) and stored.discarded.attempts == run.discarded.attempts:
         return stored
-    return summarise(run.config, run.counted, discarded=discarded, confidence=confidence_of(run.config))
+    return summarise(run.config, run.counted, discarded=run.discarded, confidence=confidence_of(run.config))
 
 
 def _fits(summary: RunSummary, run: Run) -> bool:

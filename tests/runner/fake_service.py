@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import itertools
 import math
 import socket
 import statistics
@@ -57,6 +58,7 @@ class FakeService:
         self.delay_s = 0.0
         self.prompt_suffix = ""
         self.fault: Response | None = None  # answers every grade
+        self.graded: Iterator[Response | None] = itertools.repeat(None)  # answers some
 
     async def _task(self, request: Any) -> Any:
         suite = request.query_params.get("suite", "classic")
@@ -92,8 +94,8 @@ class FakeService:
         self.calls.append(call)
         self.headers.append(dict(request.headers))
         await asyncio.sleep(self.delay_s)
-        if self.fault is not None and call[0] == "grade":
-            return self.fault
+        if call[0] == "grade" and (fault := self.fault or next(self.graded)) is not None:
+            return fault
         return self.plan.pop(0) if self.plan else JSONResponse(make())
 
     def app(self) -> Starlette:

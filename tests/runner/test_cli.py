@@ -400,6 +400,25 @@ def test_calibrating_goes_on_while_it_is_not_settled_and_ends_with_the_budget(
     assert summary["error"].startswith("--max-cost")
 
 
+def test_calibrating_makes_invalid_episodes_again_and_keeps_their_cost(
+    gauntlet: Any, fake: FakeService, tmp_path: Path
+) -> None:
+    fake.graded = itertools.cycle([problem(401, "no token"), None, None])
+    with LiveApi(passes=lambda turn: turn % 3 == 0) as api:
+        done = gauntlet(
+            "calibrate", "--live", "--service", fake.url, "-n", "80", "--concurrency", "4",
+            **LIVE, ANTHROPIC_BASE_URL=api.url,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    run, rows = records(tmp_path)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["discarded"]["attempts"] == len(rows) - len({row["episode"] for row in rows}) > 0
+    assert {row["attempt"] for row in rows} == {1, 2}
+    calls = [e for e in map(json.loads, (run / "events.jsonl").read_text().splitlines()) if e["event"] == "call"]
+    paid = summary["usage"]["input_tokens"] + summary["discarded"]["usage"]["input_tokens"]
+    assert paid == sum(call["usage"]["input_tokens"] for call in calls)
+
+
 def test_a_scripted_model_is_not_calibrated(gauntlet: Any, fake: FakeService) -> None:
     done = gauntlet("calibrate", "--service", fake.url)
     assert done.returncode == 2

@@ -142,7 +142,7 @@ def test_the_last_record_of_an_episode_counts_and_the_rest_is_discarded(tmp_path
                 store.append(record(1, Outcome.FAILED if attempt == 3 else Outcome.INFRA_ERROR, attempt=attempt))
     run = read_run(store.path)
     assert [(r.attempt, r.outcome) for r in run.counted] == [(3, Outcome.FAILED)]
-    discarded = run.discarded_but({(1, 3)})
+    discarded = run.discarded
     assert (discarded.attempts, discarded.usage.input_tokens, discarded.cost_usd) == (2, 10, 0.5)
     assert run.spent_usd == 0.75
 

@@ -219,7 +219,7 @@ class Reporter:
                 Text(neutralised(episode.doing), style="yellow"),
             )
         slow = "" if self._allowed is None else f", {self._allowed} calls at a time after a rate limit"
-        spent = "" if self._scripted else f", {dollars(self._spent)} spent"
+        spent = "" if self._scripted else f", spent {dollars(self._spent)}"
         state = f"{self._done}/{self._total} done, {self._passed} passed{spent}{slow}"
         return Group(Text(state, style="bold"), table)  # a table that is too long is cut at its end
 

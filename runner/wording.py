@@ -36,7 +36,7 @@ def _commands(character: str) -> bool:
 def dollars(cost_usd: float | None) -> str:
     """An amount as it is printed; small ones to a hundredth of a cent."""
     if cost_usd is None:
-        return "cost unknown"
+        return "unknown"
     return f"${cost_usd:.2f}" if cost_usd >= 1 else f"${cost_usd:.4f}"
 
 

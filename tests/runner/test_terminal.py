@@ -85,7 +85,7 @@ def test_the_band_is_the_tasks_own() -> None:
 
 
 def test_an_unknown_price_is_unknown_and_not_zero() -> None:
-    assert "Cost: cost unknown, 0 tokens in" in "\n".join(summary_lines(summary_of([record(1, cost_usd=None)])))
+    assert "Cost: unknown, 0 tokens in" in "\n".join(summary_lines(summary_of([record(1, cost_usd=None)])))
 
 
 def test_invalid_episodes_leave_the_denominator_and_are_printed() -> None:
@@ -211,7 +211,7 @@ def test_on_a_terminal_the_same_lines_stand_above_a_table_and_foreign_escapes_do
     assert re.search(r"Run +Step +Tokens +Time +Cost", plain)
     assert re.search(r"1 +1 +1\.2k +\d s +\$0\.5000", plain)
     assert re.search(r"2 +0 +0 +\d s +\$0\.0000 +waits 7 s: 429", plain)
-    assert "0/2 done, 0 passed, $0.5000 spent, 1 calls at a time after a rate limit" in plain
+    assert "0/2 done, 0 passed, spent $0.5000, 1 calls at a time after a rate limit" in plain
     assert "\x1b]0;" not in text
     assert "\x07" not in text
 

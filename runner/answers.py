@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence  # noqa: TC003  pydantic reads it
-from typing import Any
+from collections.abc import Mapping, Sequence  # noqa: TC003  pydantic reads them
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-__all__ = ["Check", "Execution", "Frozen", "Grade", "Json", "PassBand", "TaskSpec"]
+__all__ = ["Check", "Execution", "Frozen", "Grade", "Json", "PassBand", "SeedSpan", "TaskSpec"]
 
 Json = dict[str, Any]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Frozen(BaseModel):
@@ -29,6 +30,13 @@ class PassBand(Frozen):
         return self.low <= rate <= self.high
 
 
+class SeedSpan(Frozen):
+    """Seeds that a suite can be drawn from, both ends included."""
+
+    low: int
+    high: int
+
+
 class TaskSpec(Frozen):
     """What the service hands to the agent; `tools` are in the shape the Messages API takes."""
 
@@ -37,6 +45,7 @@ class TaskSpec(Frozen):
     prompt: str
     tools: Sequence[Json]
     target_pass_band: PassBand
+    seeds: Mapping[str, SeedSpan] = Field(default_factory=dict)
 
 
 class Execution(Frozen):
@@ -48,7 +57,7 @@ class Execution(Frozen):
     result: Any = None
     error: str | None = None
     truncated: bool = False
-    duration_ms: float = 0.0
+    duration_ms: _Amount = 0.0
 
 
 class Check(Frozen):
@@ -56,22 +65,28 @@ class Check(Frozen):
 
     id: str
     title: str
-    passed: bool
-    points: float
-    max_points: float
+    passed: StrictBool
+    points: _Amount
+    max_points: _Amount
     detail: str | None = ""
 
 
 class Grade(Frozen):
     """The service's verdict on a submission; `score` is a fraction, `points` are of 100."""
 
-    passed: bool
-    score: float
-    points: float
+    passed: StrictBool
+    score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    points: _Amount
     feedback: str
     checks: Sequence[Check] = ()
     suite: str
     seed: int | None = None
     grader_version: str | None = None
     code_sha256: str | None = None
-    duration_ms: float = 0.0
+    duration_ms: _Amount = 0.0
+
+    @model_validator(mode="after")
+    def _passes_with_all_points(self) -> Self:
+        if self.passed != (self.score == 1.0):
+            raise ValueError("passed and score contradict each other")
+        return self

@@ -60,9 +60,9 @@ class Budget:
             async with self._freed:  # nobody holds it while waiting for anything else
                 self._freed.notify_all()
 
-    def spend(self, cost_usd: float | None) -> None:
+    def spend(self, cost_usd: float) -> None:
         """Book an answer."""
-        self.spent_usd += cost_usd or 0.0
+        self.spent_usd += cost_usd
 
     def _fits(self, dearest_usd: float) -> bool:
         return self._limit is None or math.fsum([self.spent_usd, *self._reserved, dearest_usd]) <= self._limit

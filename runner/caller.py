@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from runner.errors import ModelError, RateLimitError, TransientModelError
+from runner.errors import FatalModelError, ModelError, RateLimitError, TransientModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,17 +73,26 @@ class Caller:
         policy: When to try again.
         throttle: Spaces the attempts of all episodes.
         budget: Pays for them.
+        call_timeout_s: Seconds after which an attempt is given up, however slowly its answer drips in.
         journal: Is told of every answer, failed attempt and wait.
     """
 
     def __init__(
-        self, provider: Provider, *, policy: RetryPolicy, throttle: Throttle, budget: Budget, journal: Journal
+        self,
+        provider: Provider,
+        *,
+        policy: RetryPolicy,
+        throttle: Throttle,
+        budget: Budget,
+        journal: Journal,
+        call_timeout_s: float = 300.0,
     ) -> None:
         self._provider = provider
         self._policy = policy
         self._throttle = throttle
         self._budget = budget
         self._journal = journal
+        self._call_timeout_s = call_timeout_s
 
     async def reply(
         self, plan: EpisodePlan, messages: Sequence[Json], tools: Sequence[Json], spare_wait_s: float
@@ -101,9 +110,11 @@ class Caller:
         Raises:
             RunnerError: As `Provider.ask` does, and when the patience or the budget is at its end.
         """
-        async with self._budget.reserved(self._dearest_usd(messages, tools)):
+        dearest_usd = self._dearest_usd(messages, tools)
+        async with self._budget.reserved(dearest_usd):
             turn = await self._patiently(plan, messages, tools, spare_wait_s)
-            self._budget.spend(turn.cost_usd)
+            booked_usd = dearest_usd if turn.cost_usd is None else turn.cost_usd
+            self._budget.spend(booked_usd)
         self._journal(
             "call",
             episode=plan.episode,
@@ -112,8 +123,15 @@ class Caller:
             model=turn.model,
             usage=turn.usage.model_dump(),
             cost_usd=turn.cost_usd,
+            booked_usd=booked_usd,
             attempts=turn.attempts,
         )
+        if self._budget.is_limited and (turn.cost_usd is None or turn.cost_usd > dearest_usd):
+            cost = "unknown" if turn.cost_usd is None else f"${turn.cost_usd:.4f}"
+            raise FatalModelError(
+                f"--max-cost cannot be kept: the cost of an answer by {turn.model} is {cost}, "
+                f"and ${dearest_usd:.4f} was the most that {self._provider.name} could have cost"
+            )
         return turn
 
     async def _patiently(
@@ -126,7 +144,7 @@ class Caller:
                 began = time.monotonic()
                 waited_s += cooled_s
                 try:
-                    turn = await self._provider.ask(messages, tools, plan.user_id)
+                    turn = await self._ask(messages, tools, plan.user_id)
                 except TransientModelError as error:
                     fault = error
                 else:
@@ -146,6 +164,13 @@ class Caller:
             if not isinstance(fault, RateLimitError):  # a rate limit is waited out before the next turn, by all
                 await asyncio.sleep(delay_s)
                 waited_s += delay_s
+
+    async def _ask(self, messages: Sequence[Json], tools: Sequence[Json], user_id: str) -> Turn:
+        try:
+            async with asyncio.timeout(self._call_timeout_s):
+                return await self._provider.ask(messages, tools, user_id)
+        except TimeoutError as error:
+            raise TransientModelError(f"no whole answer within {self._call_timeout_s:g} s") from error
 
     def _log_retry(self, plan: EpisodePlan, attempt: int, fault: TransientModelError, delay_s: float) -> None:
         self._journal(

@@ -12,7 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from runner.answers import Execution, Grade, Json, TaskSpec
-from runner.errors import ServiceError, ServiceGoneError, ServiceRefusedError
+from runner.errors import ServiceError, ServiceGoneError, ServiceRefusedError, shortened
 from runner.retry import RetryPolicy, parse_retry_after
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _Answer = TypeVar("_Answer", bound=BaseModel)
 
 # The service's own deadlines end a call long before this; the margin is for its queue.
 _TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+_TOTAL_TIMEOUT_S = 180.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 # For every request, a pool looks through all of its connections: at 64 of them, many small pools cost a quarter.
 _POOLS = 16
@@ -58,7 +59,7 @@ class GraderClient:
 
     def __init__(self, url: str, *, retry: RetryPolicy | None = None) -> None:
         self.url = checked_service_url(url)
-        self._retry = retry or RetryPolicy(attempts=6, first_delay_s=0.5, max_delay_s=30.0)
+        self._retry = retry or RetryPolicy(attempts=7, first_delay_s=0.5, max_delay_s=30.0)
         self._reached = False
         self._pools = [_pool(httpx.URL(self.url), verify) for verify in [_verification(self.url)] * _POOLS]
         self._next_pool = itertools.cycle(self._pools)
@@ -95,8 +96,15 @@ class GraderClient:
         return _parsed(Execution, await self._call("POST", "/execute", body={"expression": expression}), self.url)
 
     async def grade(self, code: str, suite: str, seed: int | None) -> Grade:
-        """Grade a submission."""
-        return _parsed(Grade, await self.grade_json(code, suite, seed), self.url)
+        """Grade a submission.
+
+        Raises:
+            ServiceError: There is no grade, or it is for other cases than were asked for.
+        """
+        grade = _parsed(Grade, await self.grade_json(code, suite, seed), self.url)
+        if (grade.suite, grade.seed) != (suite, seed):
+            raise ServiceError(f"{self.url} graded on suite {grade.suite}, seed {grade.seed}: not what was asked for")
+        return grade
 
     async def grade_json(self, code: str, suite: str, seed: int | None) -> Json:
         """The whole answer of `POST /grade`."""
@@ -126,8 +134,9 @@ class GraderClient:
         for attempt in range(1, self._retry.attempts + 1):
             retry_after: float | None = None
             try:
-                response = await pool.send(request)
-            except httpx.HTTPError as error:
+                async with asyncio.timeout(_TOTAL_TIMEOUT_S):  # httpx bounds each read, not the whole answer
+                    response = await pool.send(request)
+            except (httpx.HTTPError, TimeoutError) as error:
                 failure: ServiceError = ServiceGoneError(f"{self.url} did not answer {method} {path}: {_reason(error)}")
                 if isinstance(error, _UNSENT) and not self._reached:
                     # An address where nobody listens is a mistake to report, not to wait for.
@@ -162,43 +171,54 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _reason(error: httpx.HTTPError) -> str:
+def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
 def _json_object(response: httpx.Response, url: str) -> Json:
     if response.is_success:
-        try:
-            answer: Any = response.json()
-        except ValueError:
-            answer = None
+        answer = _json(response)
         if isinstance(answer, dict):
             return answer
         raise ServiceError(f"{url} does not answer as a grading service does: is the URL right?")
     if response.is_client_error:
-        raise ServiceRefusedError(_failure(response, url).args[0], status=response.status_code)
+        refused = _failure(response, url)
+        raise ServiceRefusedError(refused.args[0], status=response.status_code, fields=_problem_fields(response))
     raise _failure(response, url)
 
 
 def _failure(response: httpx.Response, url: str) -> ServiceError:
     """Read a problem document (RFC 9457), or make do without one."""
     status = response.status_code
-    try:
-        problem: Any = response.json()
-    except ValueError:
-        problem = None
+    problem = _json(response)
     words = _problem_words(problem) if isinstance(problem, dict) else response.reason_phrase
     return ServiceError(f"{url} answered {status}: {words}", status=status)
 
 
 def _problem_words(problem: Json) -> str:
     words = problem.get("detail") or problem.get("title")
-    return str(words or json.dumps(problem.get("errors") or "no reason given"))
+    return shortened(str(words or json.dumps(problem.get("errors") or "no reason given")))
+
+
+def _problem_fields(response: httpx.Response) -> tuple[str, ...]:
+    """What of the request a problem document is about, as far as it tells."""
+    problem = _json(response)
+    errors = problem.get("errors") if isinstance(problem, dict) else None
+    named = errors if isinstance(errors, list) else []
+    return tuple(str(each.get("field")) for each in named if isinstance(each, dict))
+
+
+def _json(response: httpx.Response) -> Any:
+    """The body, None where it is no JSON or too deep to be read."""
+    try:
+        return response.json()
+    except (ValueError, RecursionError):
+        return None
 
 
 def _parsed(model: type[_Answer], answer: Json, url: str) -> _Answer:
     try:
         return model.model_validate(answer)
     except ValidationError as error:
-        fields = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
+        fields = ", ".join(".".join(str(part) for part in item["loc"]) or item["msg"] for item in error.errors())
         raise ServiceError(f"{url} does not answer as a grading service does (wrong or missing: {fields})") from error

@@ -15,6 +15,7 @@ from runner.errors import (
     RunnerError,
     ServiceGoneError,
     ServiceRefusedError,
+    shortened,
 )
 from runner.records import (
     SCRIPTED_NOTICE,
@@ -108,6 +109,9 @@ class Episode:
             verdict = _Verdict(Outcome.CANCELLED, str(error), error=_error_record(error))
         except RunnerError as error:
             verdict = _Verdict(Outcome.INFRA_ERROR, str(error), error=_error_record(error))
+        except Exception as error:  # noqa: BLE001 - whatever one episode meets, the others are not to be lost
+            words = f"defect of the runner: {type(error).__name__}: {shortened(str(error))}"
+            verdict = _Verdict(Outcome.INFRA_ERROR, words, error=ErrorRecord(kind=type(error).__name__, message=words))
         return self._record(verdict, started_at)
 
     async def _converse(self) -> _Verdict:
@@ -191,6 +195,8 @@ class Episode:
                 if call.name == "submit_code":
                     verdict = await self._submit(text_argument(call, "code"))
                     results.append(tool_result(call, verdict.feedback))
+                elif (over := self._limit_reached()) is not None and over.limit == "work_s":
+                    results.append(tool_result(call, f"Not carried out: {over.feedback}.", is_error=True))
                 else:
                     results.append(await self._execute(call))
             except ToolInputError as error:
@@ -204,7 +210,7 @@ class Episode:
         try:
             execution = await self._service.execute(text_argument(call, "expression"))
         except ServiceRefusedError as error:
-            if error.status not in _UNGRADABLE:
+            if not _is_about(error, "expression"):
                 raise
             raise ToolInputError(f"The sandbox refused the expression: {error}") from error
         self._tools_s += execution.duration_ms / 1000
@@ -214,8 +220,7 @@ class Episode:
         try:
             grade = await self._service.grade(code, self._plan.suite, self._plan.seed)
         except ServiceRefusedError as error:
-            # Suite and seed were accepted with the task: what is too large or malformed can only be the code.
-            if error.status not in _UNGRADABLE:
+            if not _is_about(error, "code"):
                 raise
             return _Verdict(Outcome.FAILED, f"Submission refused: {error}", code=code)
         self._tools_s += grade.duration_ms / 1000
@@ -272,6 +277,11 @@ class Episode:
             transcript=self._messages,
             error=verdict.error,
         )
+
+
+def _is_about(error: ServiceRefusedError, field: str) -> bool:
+    """Whether the service refused what the model wrote, and not what the runner added to it."""
+    return error.status in _UNGRADABLE and (not error.fields or field in error.fields)
 
 
 def _over(limit: str, amount: str) -> _Verdict:

@@ -27,6 +27,7 @@ __all__ = [
     "ServiceGoneError",
     "ServiceRefusedError",
     "TransientModelError",
+    "shortened",
 ]
 
 
@@ -54,7 +55,15 @@ class ServiceError(RunnerError):
 
 
 class ServiceRefusedError(ServiceError):
-    """The grading service refused a request as it was made."""
+    """The grading service refused a request as it was made.
+
+    Args:
+        fields: The members of the request that it names as wrong; none where it does not tell.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(message, status=status)
+        self.fields = fields
 
 
 class ServiceGoneError(ServiceError):
@@ -98,3 +107,11 @@ class ContextOverflowError(RunnerError):
 
 class BudgetSpentError(RunnerError):
     """The next call might cost more than is left for the run."""
+
+
+_MOST_CHARACTERS = 1000
+
+
+def shortened(words: str) -> str:
+    """Somebody else's words, as long as an error message may be."""
+    return words if len(words) <= _MOST_CHARACTERS else f"{words[:_MOST_CHARACTERS]}…"

@@ -6,6 +6,7 @@ decides when to try again.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,10 +14,10 @@ import anthropic
 import httpx2
 from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
-from runner.errors import FatalModelError, ModelError, RunnerError, TransientModelError
+from runner.errors import FatalModelError, ModelError, RunnerError, TransientModelError, shortened
 from runner.pricing import Pricing
 from runner.records import ListedModel, Turn, Usage
-from runner.refusals import Refusal
+from runner.refusals import Refusal, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -31,6 +32,10 @@ MAX_TOKENS = 8192
 """Of one answer: a hardened pipeline with its reasoning fits twice; the SDK refuses to wait for more than 21,333."""
 
 SDK_VERSION = anthropic.__version__
+
+# What an endpoint that only resembles the API brings about, for the SDK does not validate what it gets.
+_UNUSABLE = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+_WARNING_TIMEOUT_S = 10.0
 
 CALL_TIMEOUT_S = 300.0
 """Of one attempt: a hung connection is given up then, and tried again."""
@@ -86,11 +91,14 @@ async def list_models(client: AsyncAnthropic) -> list[ListedModel]:
         RunnerError: It does not tell.
     """
     try:
-        return [_listed(found) async for found in client.models.list(limit=1000)]
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            return [_listed(found) async for found in client.models.list(limit=1000)]
     except anthropic.APIStatusError as error:
-        raise _refused(error, "") from error
+        raise _refused(error, client, "") from error
     except anthropic.APIError as error:
         raise _unanswered(error) from error
+    except (TimeoutError, *_UNUSABLE) as error:
+        raise ModelError("this endpoint does not list its models as the Messages API does") from error
 
 
 def _listed(found: ModelInfo) -> ListedModel:
@@ -111,37 +119,43 @@ class ClaudeModel:
     def __init__(self, client: AsyncAnthropic, name: str, *, max_tokens: int = MAX_TOKENS) -> None:
         self._client = client
         self.name = name
-        self.endpoint = str(client.base_url).rstrip("/")
+        self.endpoint = without_secrets(str(client.base_url))
         self.max_tokens = max_tokens
 
     async def warning(self) -> str | None:
         """Tell of a model that retires; other endpoints than Anthropic's may list no models."""
         try:
-            found = await self._client.models.retrieve(self.name, timeout=10.0)
-        except anthropic.APIError:
+            async with asyncio.timeout(_WARNING_TIMEOUT_S):
+                listed = _listed(await self._client.models.retrieve(self.name))
+        except (anthropic.APIError, TimeoutError, *_UNUSABLE):
             return None
-        listed = _listed(found)
         return None if listed.lifecycle == "active" else f"Warning: {listed.name} is {listed.fate}"
 
     async def count_tokens(self, messages: Sequence[Json], tools: Sequence[Json]) -> int:
         """How long a prompt is, in tokens; asking costs nothing."""
         count = cast("Any", self._client.messages.count_tokens)
         try:
-            return int((await count(model=self.name, messages=messages, tools=tools)).input_tokens)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return int((await count(model=self.name, messages=messages, tools=tools)).input_tokens)
         except anthropic.APIStatusError as error:
-            raise _refused(error, self.name) from error
+            raise _refused(error, self._client, self.name) from error
         except anthropic.APIError as error:
             raise _unanswered(error) from error
+        except (TimeoutError, *_UNUSABLE) as error:
+            raise ModelError("this endpoint does not count tokens as the Messages API does") from error
 
     async def ask(self, messages: Sequence[Json], tools: Sequence[Json], user_id: str) -> Turn:
         """Make one attempt, as `runner.caller.Provider` describes it."""
         try:
             message = await self._create(messages, tools, user_id)
         except anthropic.APIStatusError as error:
-            raise _refused(error, self.name, is_first_call=len(messages) == 1) from error
+            raise _refused(error, self._client, self.name, is_first_call=len(messages) == 1) from error
         except anthropic.APIError as error:
             raise _unanswered(error) from error
-        return _turn(message, self.pricing)
+        try:
+            return _turn(message, self.pricing)
+        except _UNUSABLE as error:
+            raise ModelError(f"the answer cannot be used: {shortened(str(error))}") from error
 
     async def _create(self, messages: Sequence[Json], tools: Sequence[Json], user_id: str) -> Message:
         # No sampling parameters, thinking settings or forced tools: current models refuse them.
@@ -157,6 +171,8 @@ class ClaudeModel:
             )
         except UnicodeEncodeError as error:
             raise ModelError("the model wrote a lone surrogate, which the API does not take back") from error
+        except RecursionError as error:
+            raise ModelError("the answer cannot be used: it is nested too deeply") from error
         except ValueError as error:
             raise _incomplete("it was not JSON") from error
         # A proxy's HTML page with status 200 reaches us as a str, half an answer with its fields missing.
@@ -177,8 +193,11 @@ def _incomplete(reason: str) -> TransientModelError:
     return TransientModelError(f"no answer from the Messages API: what came with status 200 is none: {reason}")
 
 
-def _refused(error: anthropic.APIStatusError, model: str, *, is_first_call: bool = True) -> RunnerError:
+def _refused(
+    error: anthropic.APIStatusError, client: AsyncAnthropic, model: str, *, is_first_call: bool = True
+) -> RunnerError:
     return Refusal(
+        secret=client.api_key or client.auth_token,
         api="the Messages API",
         key="ANTHROPIC_API_KEY",
         model=model,

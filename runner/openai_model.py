@@ -10,10 +10,10 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from runner.errors import FatalModelError, ModelError, RunnerError, TransientModelError
+from runner.errors import FatalModelError, ModelError, RunnerError, TransientModelError, shortened
 from runner.pricing import Pricing
 from runner.records import Turn, Usage
-from runner.refusals import Refusal
+from runner.refusals import Refusal, without_secrets
 
 try:
     import openai
@@ -71,7 +71,7 @@ class OpenAIModel:
     def __init__(self, client: AsyncOpenAI, name: str, *, max_tokens: int) -> None:
         self._client = client
         self.name = name
-        self.endpoint = str(client.base_url).rstrip("/")
+        self.endpoint = without_secrets(str(client.base_url))
         self.max_tokens = max_tokens
 
     async def warning(self) -> str | None:
@@ -94,21 +94,27 @@ class OpenAIModel:
                 user=user_id,
             )
         except openai.APIStatusError as error:
-            raise _refused(error, self.name, is_first_call=len(messages) == 1) from error
+            raise _refused(error, self._client, self.name, is_first_call=len(messages) == 1) from error
         except openai.APIError as error:
             cause = error.__cause__
             words = f"{error} ({type(cause).__name__}: {cause})" if cause is not None else str(error)
             raise TransientModelError(f"no answer from {self.endpoint}: {words}") from error
         except UnicodeEncodeError as error:
             raise ModelError("the model wrote a lone surrogate, which the API does not take back") from error
+        except RecursionError as error:
+            raise ModelError("the answer cannot be used: it is nested too deeply") from error
         except ValueError as error:
             raise TransientModelError(f"no answer from {self.endpoint}: what came was not JSON") from error
-        return self._turn(completion)
+        try:
+            return self._turn(completion)
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            raise ModelError(f"the answer cannot be used: {shortened(str(error))}") from error
 
     def _turn(self, completion: ChatCompletion) -> Turn:
         if not isinstance(cast("Any", completion), openai.types.chat.ChatCompletion) or not completion.choices:
             raise TransientModelError(f"no answer from {self.endpoint}: what came was no completion")
         choice, usage = completion.choices[0], _usage(completion)
+        cost_usd = self.pricing.cost_usd(completion.model or self.name, usage or Usage())
         finish: str | None = choice.finish_reason  # the SDK does not validate what it got
         if finish is None:
             raise TransientModelError(f"no answer from {self.endpoint}: it has no finish reason, so it was cut off")
@@ -119,8 +125,8 @@ class OpenAIModel:
             model=completion.model or self.name,
             stop_reason="tool_use" if calls and stop == "end_turn" else stop,
             content=list(_blocks(choice.message)),
-            usage=usage,
-            cost_usd=self.pricing.cost_usd(completion.model or self.name, usage),
+            usage=usage or Usage(),
+            cost_usd=None if usage is None else cost_usd,
             request_id=completion._request_id,  # noqa: SLF001  the SDK documents it as public in spite of its name
             refusal=choice.message.refusal,
         )
@@ -155,8 +161,11 @@ def _blocks(message: ChatCompletionMessage) -> Iterator[Json]:
     extra = message.model_extra or {}
     if isinstance(reasoning := extra.get("reasoning_content") or extra.get("reasoning"), str):
         yield {"type": "thinking", "thinking": reasoning}  # for the transcript; these endpoints do not take it back
-    if message.content:
-        yield {"type": "text", "text": message.content}
+    content: Any = message.content  # the SDK does not validate what it got
+    if not isinstance(content, str | None):
+        raise TypeError(f"content is a {type(content).__name__}, not a text")
+    if content:
+        yield {"type": "text", "text": content}
     for call in message.tool_calls or ():
         function = getattr(call, "function", None)
         name, arguments = (function.name, function.arguments) if function is not None else (call.type, "")
@@ -171,10 +180,10 @@ def _parsed(arguments: str) -> Any:
         return arguments
 
 
-def _usage(completion: ChatCompletion) -> Usage:
-    """Tokens, with the cached ones beside the input and not within it; nothing where an endpoint does not count."""
+def _usage(completion: ChatCompletion) -> Usage | None:
+    """Tokens, with the cached ones beside the input and not within it; None where an endpoint does not count."""
     if completion.usage is None:
-        return Usage()
+        return None
     details = completion.usage.prompt_tokens_details
     read = (details.cached_tokens or 0) if details is not None else 0
     return Usage(
@@ -184,9 +193,10 @@ def _usage(completion: ChatCompletion) -> Usage:
     )
 
 
-def _refused(error: openai.APIStatusError, model: str, *, is_first_call: bool) -> RunnerError:
+def _refused(error: openai.APIStatusError, client: AsyncOpenAI, model: str, *, is_first_call: bool) -> RunnerError:
     body = error.body if isinstance(error.body, dict) else {}
     return Refusal(
+        secret=client.api_key,
         api="the model's API",
         key="OPENAI_API_KEY",
         model=model,

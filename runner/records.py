@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence  # noqa: TC003  pydantic
 from datetime import datetime  # noqa: TC003  pydantic reads it
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, field_validator
 
 from runner.answers import Check, Frozen, Grade, Json, PassBand
 
@@ -56,10 +56,10 @@ class Outcome(StrEnum):
 class Usage(Frozen):
     """Tokens as billed; `input_tokens` leaves out both cache counts."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_creation_input_tokens: int = 0
+    input_tokens: NonNegativeInt = 0
+    output_tokens: NonNegativeInt = 0
+    cache_read_input_tokens: NonNegativeInt = 0
+    cache_creation_input_tokens: NonNegativeInt = 0
 
     @property
     def tokens(self) -> int:
@@ -122,6 +122,17 @@ class Turn(Frozen):
     attempts: int = 1
     duration_s: float = 0.0
     wait_s: float = 0.0
+
+    @field_validator("content")
+    @classmethod
+    def _of_whole_blocks(cls, content: Sequence[Json]) -> Sequence[Json]:
+        for block in content:
+            texts = ("type", "id", "name") if block.get("type") == "tool_use" else ("type",)
+            if not all(isinstance(block.get(name), str) for name in texts):
+                raise ValueError(f"a content block lacks one of: {', '.join(texts)}")
+            if block["type"] == "tool_use" and "input" not in block:
+                raise ValueError("a tool_use block lacks its input")
+        return content
 
 
 class CallRecord(Frozen):

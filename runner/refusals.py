@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from runner.errors import (
     ContextOverflowError,
@@ -12,13 +13,14 @@ from runner.errors import (
     RateLimitError,
     RunnerError,
     TransientModelError,
+    shortened,
 )
 from runner.retry import parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Refusal"]
+__all__ = ["Refusal", "without_secrets"]
 
 _FATAL = frozenset({401, 402, 403, 404})
 _UNPROCESSABLE = frozenset({400, 422})
@@ -37,6 +39,12 @@ _NO_MORE_MONEY = frozenset(
 )
 
 
+def without_secrets(url: str) -> str:
+    """An endpoint as it may be kept and printed: without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A status that is no answer.
@@ -51,6 +59,7 @@ class Refusal:
         reason: The API's words.
         headers: Of the response.
         is_first_call: Whether the conversation had only begun.
+        secret: What the reason must not repeat.
     """
 
     api: str
@@ -63,6 +72,7 @@ class Refusal:
     request_id: str | None
     headers: Mapping[str, str]
     is_first_call: bool
+    secret: str | None = None
 
     def error(self) -> RunnerError:
         """What it is to the runner."""
@@ -84,7 +94,9 @@ class Refusal:
 
     @property
     def _words(self) -> str:
-        words = f"{self.api} answered {self.status} {self.kind}".rstrip() + f": {self.reason or 'no reason given'}"
+        reason = shortened(self.reason or "no reason given")
+        reason = reason.replace(self.secret, "***") if self.secret else reason
+        words = f"{self.api} answered {self.status} {self.kind}".rstrip() + f": {reason}"
         return words + (f" (request id {self.request_id})" if self.request_id else "")
 
     @property

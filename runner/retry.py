@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -47,8 +48,9 @@ def parse_retry_after(value: str | None) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        date = email.utils.parsedate_tz(value)
-        if date is None:
+        try:
+            date = email.utils.parsedate_tz(value)
+            seconds = email.utils.mktime_tz(date) - time.time() if date is not None else math.nan
+        except (ValueError, OverflowError):  # such as the year 99999
             return None
-        seconds = email.utils.mktime_tz(date) - time.time()
     return max(seconds, 0.0) if seconds < float("inf") else None

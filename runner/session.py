@@ -143,16 +143,19 @@ class _Session:
             throttle=Throttle(self._config.concurrency, lambda allowed: self._event("concurrency", allowed=allowed)),
             budget=_budget(self._config, run, model),
             journal=self._event,
+            call_timeout_s=request.call_timeout_s,
         )
         self._batch = Batch(self._play, self._keep, concurrency=min(self._config.concurrency, self._config.episodes))
 
     async def run(self) -> RunResult:
         """Run what is missing, and summarise the whole."""
+        # Before the signals are taken over: until the episodes begin, Ctrl-C ends everything at once.
+        warning = await self._model.warning() if self._request.live else None
         with self._reporter, _stopped_by_signals(self._batch, self._reporter, self._request.grace_s) as received:
             self._reporter.header(self._config, self._store.path)
             if self._valid:
                 self._reporter.lines([f"Resumed: {len(self._valid)} of {self._config.episodes} episodes are kept", ""])
-            if self._request.live and (warning := await self._model.warning()):
+            if warning:
                 self._reporter.lines([warning, ""])
             await self._calibrate() if self._config.calibrate else await self._batch.run(self._plans())
             summary = self._summary()
@@ -164,8 +167,8 @@ class _Session:
         """Look at the verdict now and then, and end the run when it is settled."""
         for look in Looks.up_to(self._config.episodes).counts:
             await self._batch.run(self._plans(up_to=look))
-            summary = self._summary()
-            if self._batch.is_ended or summary.verdict is None or summary.verdict is not Verdict.INCONCLUSIVE:
+            summary = self._summary(up_to=look)
+            if self._batch.is_ended or summary.verdict is not Verdict.INCONCLUSIVE:
                 break
             self._reporter.lines([verdict_line(summary)])
 
@@ -200,12 +203,16 @@ class _Session:
         self._store.event(kind, **fields)
         self._reporter.event(kind, **fields)
 
-    def _summary(self) -> RunSummary:
-        """Of what is on disk, which is what a later look at the run will find."""
+    def _summary(self, up_to: int | None = None) -> RunSummary:
+        """Of what is on disk, which is what a later look at the run will find.
+
+        Args:
+            up_to: The last episode to look at, where a resumed run may have more.
+        """
         run = read_run(self._store.path)
         return summarise(
             self._config,
-            run.counted,
+            [record for record in run.counted if up_to is None or record.episode <= up_to],
             discarded=run.discarded,
             confidence=confidence_of(self._config),
             error=self._batch.fatal,
@@ -216,7 +223,7 @@ def _budget(config: RunConfig, run: Run, model: Provider) -> Budget:
     limited = config.max_cost_usd is not None or config.limits.cost_usd is not None
     if limited and model.pricing.cost_usd(model.name, Usage(input_tokens=1)) is None:
         raise RunnerError(f"no price is known for --model {model.name}: a limit in dollars cannot be kept")
-    return Budget(config.max_cost_usd, run.spent_usd or 0.0)
+    return Budget(config.max_cost_usd, run.spent_usd)
 
 
 @contextmanager
@@ -245,6 +252,7 @@ def _stopped_by_signals(batch: Batch, reporter: Reporter, grace_s: float) -> Ite
 
 
 async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, model: Provider) -> RunConfig:
+    _check_seeds(request, task)
     started_at = datetime.now(UTC)
     origin = "" if request.service.url else " (started for this run)"
     return RunConfig(
@@ -272,6 +280,16 @@ async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, mo
         target_pass_band=task.target_pass_band,
         versions={"runner": _own_version(), "anthropic": SDK_VERSION, "python": platform.python_version()},
     )
+
+
+def _check_seeds(request: RunRequest, task: TaskSpec) -> None:
+    """Refuse a run whose seeds would leave the ranges of a seeded suite, and lose their meaning or their grades."""
+    first, last = request.seed, request.seed + request.episodes - 1
+    if request.suite == "classic" or not task.seeds:
+        return
+    if not any(span.low <= first and last <= span.high for span in task.seeds.values()):
+        spans = ", ".join(f"{name} {span.low}-{span.high}" for name, span in task.seeds.items())
+        raise RunnerError(f"--seed {first} with -n {request.episodes} lies within no range of seeds: {spans}")
 
 
 def _sha256(prompt: str, tools: Sequence[object]) -> str:

@@ -186,7 +186,7 @@ def compare(first: Sequence[EpisodeRecord], second: Sequence[EpisodeRecord]) -> 
 def _difference_interval(differences: Sequence[float]) -> Interval | None:
     from scipy import stats  # noqa: PLC0415
 
-    if len(set(differences)) < 2:
+    if len({round(difference, 9) for difference in differences}) < 2:
         return None
     found = stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
     return Interval(low=float(found.low), high=float(found.high))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
     from runner.answers import Json
 
-__all__ = ["Run", "RunStore", "read_config", "read_run"]
+__all__ = ["RUN_FILES", "Run", "RunStore", "read_config", "read_run"]
+
+RUN_FILES = ("config.json", "episodes.jsonl", "events.jsonl", "summary.json")
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
@@ -77,9 +80,9 @@ class Run:
         )
 
     @property
-    def spent_usd(self) -> float | None:
-        """What all calls cost; None when a price is unknown."""
-        return total_cost(event["cost_usd"] for event in self.events if event["event"] == "call")
+    def spent_usd(self) -> float:
+        """What all calls have taken from the budget: the most they can have cost, where that is unknown."""
+        return math.fsum(event.get("booked_usd") or 0.0 for event in self.events if event["event"] == "call")
 
     @property
     def summary(self) -> RunSummary | None:
@@ -122,15 +125,28 @@ def read_run(path: Path) -> Run:
     """
     config = read_config(path)
     records = [_valid(EpisodeRecord, line, path / "episodes.jsonl") for line in _lines(path / "episodes.jsonl")]
+    for record in records:
+        if record.run_id != config.run_id or not 1 <= record.episode <= config.episodes:
+            raise RunnerError(f"{path / 'episodes.jsonl'} has an episode of another run: {record.episode}")
     return Run(path, config, records, [_event(line, path / "events.jsonl") for line in _lines(path / "events.jsonl")])
 
 
 def _event(line: bytes, path: Path) -> Json:
     try:
-        found: Json = json.loads(line)
-    except ValueError as error:
-        raise RunnerError(f"{path} is damaged: {error}") from error
-    return found
+        return _Event.model_validate_json(line).model_dump()
+    except ValidationError as error:
+        raise RunnerError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
+
+
+class _Event(BaseModel):
+    """What is read of a line in `events.jsonl`; the rest is for people."""
+
+    event: str
+    episode: int = 0
+    attempt: int = 0
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    booked_usd: float | None = None
 
 
 def _attempt(event: Json) -> tuple[int, int]:
@@ -163,7 +179,7 @@ def _valid(kind: type[_Record], content: bytes, path: Path) -> _Record:
     except ValidationError as error:
         fields = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
         raise RunnerError(f"{path} was not written by this version of gauntlet (wrong or missing: {fields})") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RunnerError(f"{path} is damaged: {error}") from error
 
 

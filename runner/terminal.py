@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -95,7 +96,9 @@ def verdict_line(summary: RunSummary) -> str:
             return f"❌ Target missed: {seen}"
         case _:
             more = (
-                "no number would settle it" if summary.settled_at is None else f"{summary.settled_at} might settle it"
+                "no number would settle it"
+                if summary.settled_at is None
+                else f"about {summary.settled_at} might settle it"
             )
             return f"❔ Target inconclusive at n={summary.valid}: {seen}; at this rate, {more}"
 
@@ -116,6 +119,17 @@ def grade_lines(grade: Grade) -> list[str]:
         *rows,
         f"  {grade.points:g}/100 points; suite {grade.suite}{seed}, grader {grade.grader_version or 'unknown'}",
     ]
+
+
+class _Nowhere(io.StringIO):
+    """Takes everything and keeps nothing."""
+
+    def write(self, text: str) -> int:
+        """Take a text."""
+        return len(text)
+
+
+_NOWHERE = _Nowhere()
 
 
 @dataclass(slots=True)
@@ -197,12 +211,15 @@ class Reporter:
 
     def lines(self, lines: Sequence[str]) -> None:
         """Print lines above the table."""
-        for line in map(neutralised, lines):
-            if self._console.is_terminal:
-                self._console.print(Text(line), soft_wrap=True)
-            else:
-                self._stream.write(f"{line}\n")
-        self._stream.flush()
+        try:
+            for line in map(neutralised, lines):
+                if self._console.is_terminal:
+                    self._console.print(Text(line), soft_wrap=True)
+                else:
+                    self._stream.write(f"{line}\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads any more: the records matter, the lines do not
+            self._stream = self._console.file = _NOWHERE
 
     def _table(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 
 import click
 
@@ -29,6 +30,7 @@ for command in (run, calibrate, report, compare, grade, task, models):
 
 def main() -> None:
     """Run the command and exit: 2 for a wrong call, 1 for a failed run, 130 for Ctrl-C."""
+    sys.stdout = sys.stdout or StringIO()  # a closed one is None: then nobody reads
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # "✅" must not end a run on an ASCII terminal
@@ -42,4 +44,16 @@ def main() -> None:
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = 128 + signal.SIGINT
-    sys.exit(status)
+    except OSError as error:
+        print_error(f"the output cannot be written ({error.strerror})")
+        status = 1
+    sys.exit(_flushed(status))
+
+
+def _flushed(status: int) -> int:
+    """Have the interpreter's last flush fail nowhere; what a reader did not wait for is not its error."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from runner.client import checked_service_url
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["model_id", "positive", "service_options"]
+__all__ = ["Finite", "model_id", "positive", "service_options"]
 
 
 def _service_url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -28,7 +29,18 @@ def model_id(_context: click.Context, _option: click.Parameter, value: str) -> s
     return value.strip()
 
 
-positive = click.FloatRange(0, min_open=True)
+class Finite(click.FloatRange):
+    """Numbers within a range, of which NaN and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
+
+
+positive = Finite(0, min_open=True)
 """A number above zero."""
 
 

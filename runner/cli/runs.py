@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.options import model_id, positive, service_options
+from runner.cli.options import Finite, model_id, positive, service_options
 from runner.cli.printing import awaited, print_error, told
 from runner.local_service import ServiceAddress
 from runner.records import Limits
@@ -112,14 +112,14 @@ _OPTIONS = (
     click.option(
         "--grace",
         "grace_s",
-        type=click.FloatRange(0),
+        type=Finite(0),
         default=60,
         show_default=True,
         help="Seconds that Ctrl-C leaves to what is under way.",
     ),
     click.option(
         "--faults",
-        type=click.FloatRange(0, 1),
+        type=Finite(0, 1),
         default=0.0,
         show_default=True,
         help="Offline only: the share of calls that get a rate limit, a dropped answer and the like.",
@@ -169,7 +169,7 @@ def calibrate(context: click.Context, /, **options: Any) -> int:
     """
     request = _request(context, {**options, "calibrate": True})
     if not request.live:
-        raise click.BadParameter("a scripted model has no pass rate to settle: add --live", param_hint="--offline")
+        raise click.BadParameter("a scripted model has no pass rate to settle: add --live", param_hint="calibrate")
     return _ran(request, options["resume"])
 
 

@@ -12,7 +12,7 @@ from runner.cli.printing import print_text, told
 from runner.errors import RunnerError
 from runner.records import Usage
 from runner.stats import confidence_of, summarise
-from runner.store import Run, read_run
+from runner.store import RUN_FILES, Run, read_run
 from runner.wording import percent_range
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def report(*, run: Path, out: Path | None, as_json: bool, as_csv: bool, inspect:
         raise click.UsageError("--out, --json, --csv and --inspect exclude each other")
     if inspect is not None and inspect.suffix not in {".eval", ".json"}:
         raise click.BadParameter("name a file that ends in .eval or .json", param_hint="--inspect")
+    for name, file in (("--out", out), ("--inspect", inspect)):
+        if file is not None and file.resolve() in {(run / own).resolve() for own in RUN_FILES}:
+            raise click.BadParameter(f"{file} is the run's own: name another file", param_hint=name)
     found = told(lambda: read_run(run))
     if as_csv or as_json:
         print_text(told(lambda: _exported(found, as_csv=as_csv)))

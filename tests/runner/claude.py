@@ -90,7 +90,12 @@ class Api:
         return ClaudeModel(client, name)
 
     def caller(
-        self, policy: Any = FAST, name: Any = "claude-sonnet-5-5", concurrency: Any = 10, max_cost: Any = None
+        self,
+        policy: Any = FAST,
+        name: Any = "claude-sonnet-5-5",
+        concurrency: Any = 10,
+        max_cost: Any = None,
+        call_timeout_s: Any = 300.0,
     ) -> Caller:
         return Caller(
             self.model(name),
@@ -98,6 +103,7 @@ class Api:
             throttle=Throttle(concurrency, lambda allowed: self.log("concurrency", allowed=allowed)),
             budget=Budget(max_cost),
             journal=self.log,
+            call_timeout_s=call_timeout_s,
         )
 
     def log(self, kind: str, /, **fields: Any) -> None:

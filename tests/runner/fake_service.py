@@ -57,6 +57,7 @@ class FakeService:
         self.url = ""
         self.delay_s = 0.0
         self.prompt_suffix = ""
+        self.task_changes: dict[str, Any] = {}
         self.fault: Response | None = None  # answers every grade
         self.graded: Iterator[Response | None] = itertools.repeat(None)  # answers some
 
@@ -65,7 +66,7 @@ class FakeService:
         return await self._answer(
             request,
             ("task", dict(request.query_params)),
-            lambda: {**TASK, "prompt": TASK["prompt"] + self.prompt_suffix, "suite": suite},
+            lambda: {**TASK, "prompt": TASK["prompt"] + self.prompt_suffix, "suite": suite, **self.task_changes},
         )
 
     async def _health(self, request: Any) -> Any:

@@ -26,7 +26,7 @@ async def test_execute_carries_stderr_and_all_else(fake: FakeService, service: G
 
 
 async def test_a_seed_is_sent_only_when_there_is_one(fake: FakeService, service: GraderClient) -> None:
-    fake.plan = [JSONResponse(GRADE), JSONResponse(GRADE)]
+    fake.plan = [JSONResponse(GRADE), JSONResponse({**GRADE, "suite": "hardened", "seed": 0})]
     await service.grade("x", "classic", None)
     await service.grade("x", "hardened", 0)
     assert [body for _, body in fake.calls] == [

@@ -137,7 +137,7 @@ def test_the_last_record_of_an_episode_counts_and_the_rest_is_discarded(tmp_path
     with RunStore.create(tmp_path, config()) as store:
         for attempt in (1, 2, 3):
             store.event("begun", episode=1, attempt=attempt)
-            store.event("call", episode=1, attempt=attempt, usage=used, cost_usd=0.25)
+            store.event("call", episode=1, attempt=attempt, usage=used, cost_usd=0.25, booked_usd=0.25)
             if attempt != 2:  # the second was killed
                 store.append(record(1, Outcome.FAILED if attempt == 3 else Outcome.INFRA_ERROR, attempt=attempt))
     run = read_run(store.path)
@@ -231,3 +231,22 @@ def test_a_disk_that_is_full_is_told_and_loses_nothing_that_was_written(
     kept = [r.episode for r in read_run(tmp_path / "run").records]
     assert kept == list(range(1, len(kept) + 1))
     assert len(kept) >= 4
+
+
+def test_a_line_of_another_run_is_refused(tmp_path: Path) -> None:
+    path = stored(tmp_path, record(1))
+    for stranger in (record(2, run_id="other"), record(11), record(0)):
+        whole = (path / "episodes.jsonl").read_bytes()
+        (path / "episodes.jsonl").write_bytes(whole + json.dumps(stranger.model_dump(mode="json")).encode() + b"\n")
+        with pytest.raises(RunnerError, match="has an episode of another run"):
+            read_run(path)
+        (path / "episodes.jsonl").write_bytes(whole)
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[1]", b"\xff", b'{"event": 1}', b'{"event": "call", "usage": 5}'])
+def test_a_damaged_journal_is_told_in_one_line(line: bytes, tmp_path: Path) -> None:
+    path = stored(tmp_path, record(1))
+    with (path / "events.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(RunnerError, match=r"events\.jsonl is damaged: "):
+        read_run(path)

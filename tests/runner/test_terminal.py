@@ -68,7 +68,7 @@ def test_the_summary_of_a_live_run_has_intervals_cost_and_the_verdict() -> None:
         (
             10,
             30,
-            f"❔ Target inconclusive at n=40: 14.2–40.2 % {BAND}; at this rate, 44 might settle it",
+            f"❔ Target inconclusive at n=40: 14.2–40.2 % {BAND}; at this rate, about 44 might settle it",
         ),
         (12, 48, f"✅ Target met: 11.8–31.8 % {BAND}"),
         (0, 40, f"❌ Target missed: 0.0–8.8 % {BAND}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,8 +77,10 @@ def _written(run: Run, file: Path, *, as_log: bool) -> None:
 
 
 def _summary(run: Run) -> RunSummary:
-    """The summary on disk, or one made anew when the run was killed before it was written, or went on since."""
-    stored = run.summary
+    """The summary on disk, or one made anew when it is missing, damaged, or older than the records."""
+    stored = None
+    with suppress(RunnerError):
+        stored = run.summary
     if stored is not None and _fits(stored, run) and stored.discarded.attempts == run.discarded.attempts:
         return stored
     return summarise(run.config, run.counted, discarded=run.discarded, confidence=confidence_of(run.config))

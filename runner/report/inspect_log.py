@@ -92,6 +92,8 @@ def write_inspect_log(run: Run, summary: RunSummary, path: Path) -> None:
         write_eval_log(log, path)
     except OSError as error:
         raise RunnerError(f"--inspect {path}: cannot be written ({error.strerror}); name another file") from error
+    except (ValueError, RecursionError) as error:
+        raise RunnerError(f"--inspect {path}: Inspect's format cannot hold this run: {error}") from error
 
 
 def _log(run: Run, summary: RunSummary) -> EvalLog:

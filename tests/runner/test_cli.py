@@ -329,6 +329,16 @@ def test_seeds_that_leave_their_range_are_refused_before_anything_is_asked(
     assert done.returncode == 0
 
 
+def test_a_damaged_summary_is_made_anew(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
+    gauntlet("run", "--service", fake.url, "-n", "2")
+    run, _ = records(tmp_path)
+    whole = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text("{")
+    done = gauntlet("report", run, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["summary"] == whole
+
+
 def test_a_report_does_not_overwrite_the_run(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
     gauntlet("run", "--service", fake.url, "-n", "1")
     run, _ = records(tmp_path)

@@ -40,6 +40,7 @@ __all__ = ["Episode", "Model", "Service"]
 _NUDGE = "You have not handed in anything yet. Call submit_code with the complete process_batch source."
 _CUT_OFF = "Your reply was cut off at its length limit, so no tool call in it was carried out. Answer more briefly."
 _TOO_LATE = "Not carried out: the episode ended with submit_code."
+_OUT_OF_TIME = "Not carried out: the time is over. Only submit_code is still taken."
 _NUDGES = 1
 _UNGRADABLE = frozenset({413, 422})
 
@@ -129,13 +130,18 @@ class Episode:
         limits, usage, cost_usd = self._plan.limits, self._usage, self._cost_usd
         if len(self._turns) >= limits.steps:
             return _over("steps", f"{limits.steps} model calls")
-        if limits.work_s is not None and self._work_s >= limits.work_s:
+        if self._is_out_of_time:
             return _over("work_s", f"{limits.work_s:g} s of work")
         if limits.tokens is not None and usage.tokens >= limits.tokens:
             return _over("tokens", f"{limits.tokens} tokens")
         if limits.cost_usd is not None and cost_usd is not None and cost_usd >= limits.cost_usd:
             return _over("cost_usd", f"${limits.cost_usd:g}")
         return None
+
+    @property
+    def _is_out_of_time(self) -> bool:
+        limit_s = self._plan.limits.work_s
+        return limit_s is not None and self._work_s >= limit_s
 
     @property
     def _usage(self) -> Usage:
@@ -195,8 +201,8 @@ class Episode:
                 if call.name == "submit_code":
                     verdict = await self._submit(text_argument(call, "code"))
                     results.append(tool_result(call, verdict.feedback))
-                elif (over := self._limit_reached()) is not None and over.limit == "work_s":
-                    results.append(tool_result(call, f"Not carried out: {over.feedback}.", is_error=True))
+                elif self._is_out_of_time:
+                    results.append(tool_result(call, _OUT_OF_TIME, is_error=True))
                 else:
                     results.append(await self._execute(call))
             except ToolInputError as error:

@@ -224,12 +224,12 @@ async def test_a_turn_of_many_calls_is_bounded_by_the_limit_of_work(fake: FakeSe
     fake.plan = [JSONResponse({"status": "ok", "duration_ms": 400}) for _ in range(20)]
     calls = [python("1", f"toolu_{index}") for index in range(20)]
     record = await Episode(
-        plan(work_s=1.0), TaskSpec.model_validate(TASK), Api(message(*calls), forever=True).caller(), service
+        plan(work_s=1.0, steps=1), TaskSpec.model_validate(TASK), Api(message(*calls), forever=True).caller(), service
     ).run()
-    assert (record.outcome, record.limit, len(fake.calls)) == (Outcome.LIMIT, "work_s", 3)
+    assert (record.outcome, record.limit, len(fake.calls)) == (Outcome.LIMIT, "steps", 3)
     results = record.transcript[-1]["content"]
     assert len(results) == 20
-    assert results[-1]["content"] == "Not carried out: No submission within 1 s of work."
+    assert results[-1]["content"] == "Not carried out: the time is over. Only submit_code is still taken."
 
 
 # Money and secrets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -93,6 +94,7 @@ class Caller:
         self._budget = budget
         self._journal = journal
         self._call_timeout_s = call_timeout_s
+        self._answered_at = -math.inf
 
     async def reply(
         self, plan: EpisodePlan, messages: Sequence[Json], tools: Sequence[Json], spare_wait_s: float
@@ -137,7 +139,7 @@ class Caller:
     async def _patiently(
         self, plan: EpisodePlan, messages: Sequence[Json], tools: Sequence[Json], spare_wait_s: float
     ) -> Turn:
-        attempt, failures, waited_s = 0, 0, 0.0
+        attempt, failures, waited_s, first_at = 0, 0, 0.0, time.monotonic()
         while True:
             attempt += 1
             async with self._throttle.turn() as cooled_s:
@@ -149,6 +151,7 @@ class Caller:
                     fault = error
                 else:
                     self._throttle.answered()
+                    self._answered_at = time.monotonic()
                     took_s = time.monotonic() - began
                     return turn.model_copy(update={"attempts": attempt, "duration_s": took_s, "wait_s": waited_s})
                 waited_s += time.monotonic() - began
@@ -160,7 +163,7 @@ class Caller:
             if failures == self._policy.attempts:
                 raise fault
             if waited_s + delay_s > spare_wait_s:
-                raise _given_up(fault, waited_s)
+                raise _given_up(fault, waited_s, is_everyones=self._answered_at < first_at)
             if not isinstance(fault, RateLimitError):  # a rate limit is waited out before the next turn, by all
                 await asyncio.sleep(delay_s)
                 waited_s += delay_s
@@ -191,7 +194,8 @@ class Caller:
         return self._provider.pricing.dearest_usd(self._provider.name, size, self._provider.max_tokens) or 0.0
 
 
-def _given_up(fault: TransientModelError, waited_s: float) -> ModelError:
-    return ModelError(
-        f"given up after {waited_s:.0f} s of waiting: {fault}", status=fault.status, request_id=fault.request_id
-    )
+def _given_up(fault: TransientModelError, waited_s: float, *, is_everyones: bool) -> ModelError:
+    """The end of an episode's patience; of all episodes' where nobody was answered for as long."""
+    kind, nobody = (FatalModelError, "nobody was answered; ") if is_everyones else (ModelError, "")
+    words = f"given up after {waited_s:.0f} s of waiting: {nobody}{fault}"
+    return kind(words, status=fault.status, request_id=fault.request_id)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import platform
+import resource
 import secrets
 import signal
 from contextlib import asynccontextmanager, contextmanager
@@ -253,6 +254,7 @@ def _stopped_by_signals(batch: Batch, reporter: Reporter, grace_s: float) -> Ite
 
 async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, model: Provider) -> RunConfig:
     _check_seeds(request, task)
+    _allow_descriptors(request.concurrency)
     started_at = datetime.now(UTC)
     origin = "" if request.service.url else " (started for this run)"
     return RunConfig(
@@ -290,6 +292,18 @@ def _check_seeds(request: RunRequest, task: TaskSpec) -> None:
     if not any(span.low <= first and last <= span.high for span in task.seeds.values()):
         spans = ", ".join(f"{name} {span.low}-{span.high}" for name, span in task.seeds.items())
         raise RunnerError(f"--seed {first} with -n {request.episodes} lies within no range of seeds: {spans}")
+
+
+def _allow_descriptors(concurrency: int) -> None:
+    """Make room for the connections of all episodes, to the model's API, the service and the stand-in."""
+    needed = 4 * concurrency + 128
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise RunnerError(
+                f"--concurrency {concurrency} needs {needed} open files, {hard} are allowed: see ulimit -n"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _sha256(prompt: str, tools: Sequence[object]) -> str:

@@ -45,13 +45,21 @@ async def test_rate_limits_are_waited_out_beyond_the_number_of_attempts() -> Non
 async def test_patience_has_an_end_and_says_what_it_waited_for() -> None:
     api = Api(refusal(429, "rate_limit_error", "slow down", retry_after="0.05"), forever=True)
     began = time.monotonic()
-    with pytest.raises(
-        ModelError, match=r"given up after \d s of waiting: .*429 rate_limit_error: slow down"
-    ) as caught:
+    with pytest.raises(FatalModelError, match=r"given up after 0 s of waiting: nobody was answered; .*: slow down"):
         await reply_of(api.caller(RetryPolicy(max_delay_s=1)), spare_wait_s=0.3)
-    assert not isinstance(caught.value, FatalModelError)
     assert time.monotonic() - began < 0.35
     assert 3 <= len(api.requests) <= 7
+
+
+async def test_patience_that_others_did_not_lose_ends_one_episode_alone() -> None:
+    api = Api(refusal(503, retry_after="0.2"), FINE, refusal(503, retry_after="5"), forever=True)
+    caller = api.caller(RetryPolicy(max_delay_s=5))
+    unlucky = asyncio.create_task(reply_of(caller, spare_wait_s=0.3))
+    await asyncio.sleep(0.05)
+    await reply_of(caller)
+    with pytest.raises(ModelError, match="given up after 0 s of waiting") as caught:
+        await unlucky
+    assert not isinstance(caught.value, FatalModelError)
 
 
 async def test_waits_and_failed_attempts_are_told_apart_from_the_answers_own_time() -> None:

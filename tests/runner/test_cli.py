@@ -329,6 +329,16 @@ def test_seeds_that_leave_their_range_are_refused_before_anything_is_asked(
     assert done.returncode == 0
 
 
+def test_too_few_open_files_are_told_before_anything_is_asked(
+    clean_environment: dict[str, str], fake: FakeService, tmp_path: Path
+) -> None:
+    command = f"ulimit -n 100; {sys.executable} -m runner run --concurrency 60 --service {fake.url}"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, env=clean_environment, cwd=tmp_path, text=True, check=False
+    )
+    failed(done, "--concurrency 60 needs 368 open files, 100 are allowed: see ulimit -n")
+
+
 def test_a_damaged_summary_is_made_anew(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
     gauntlet("run", "--service", fake.url, "-n", "2")
     run, _ = records(tmp_path)

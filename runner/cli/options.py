@@ -54,5 +54,5 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         callback=_service_url,
         help="A running service; without it, one is started.",
     )
-    suite = click.option("--suite", default="classic", show_default=True, help="The cases to grade on.")
+    suite = click.option("--suite", metavar="NAME", default="classic", show_default=True, help="The cases to grade on.")
     return url(suite(command))

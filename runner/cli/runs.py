@@ -35,10 +35,20 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 _OPTIONS = (
     click.option(
-        "--concurrency", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many at a time."
+        "--concurrency",
+        metavar="N",
+        type=click.IntRange(1, 1000),
+        default=5,
+        show_default=True,
+        help="How many at a time.",
     ),
     click.option(
-        "--model", default="claude-sonnet-5-5", show_default=True, callback=model_id, help="The model to ask."
+        "--model",
+        metavar="ID",
+        default="claude-sonnet-5-5",
+        show_default=True,
+        callback=model_id,
+        help="The model to ask.",
     ),
     click.option(
         "--provider",
@@ -63,26 +73,39 @@ _OPTIONS = (
     ),
     click.option(
         "--seed",
+        metavar="N",
         type=click.IntRange(0),
         default=0,
         show_default=True,
         help="Of the run: which scripted policy plays which episode offline, and the cases of a seeded suite "
         "(episode i is graded with seed + i - 1).",
     ),
-    click.option("--max-steps", type=click.IntRange(1), default=18, show_default=True, help="Model calls per episode."),
+    click.option(
+        "--max-steps",
+        metavar="N",
+        type=click.IntRange(1),
+        default=18,
+        show_default=True,
+        help="Model calls per episode.",
+    ),
     click.option(
         "--max-seconds",
+        metavar="SECONDS",
         type=positive,
         default=1800,
         show_default=True,
         help="Of work per episode: answered calls and tools. Rate limits and failed calls are not counted.",
     ),
     click.option(
-        "--max-episode-tokens", type=click.IntRange(1), help="Per episode: input, output and caches together."
+        "--max-episode-tokens",
+        metavar="N",
+        type=click.IntRange(1),
+        help="Per episode: input, output and caches together.",
     ),
-    click.option("--max-episode-cost", type=positive, help="Per episode, in US dollars."),
+    click.option("--max-episode-cost", metavar="DOLLARS", type=positive, help="Per episode, in US dollars."),
     click.option(
         "--max-wait",
+        metavar="SECONDS",
         type=positive,
         default=1800,
         show_default=True,
@@ -91,6 +114,7 @@ _OPTIONS = (
     click.option(
         "--call-timeout",
         "call_timeout_s",
+        metavar="SECONDS",
         type=positive,
         default=300,
         show_default=True,
@@ -98,6 +122,7 @@ _OPTIONS = (
     ),
     click.option(
         "--max-tokens",
+        metavar="N",
         type=click.IntRange(1, 21_333),
         default=8192,
         show_default=True,
@@ -106,12 +131,14 @@ _OPTIONS = (
     click.option(
         "--max-cost",
         "max_cost_usd",
+        metavar="DOLLARS",
         type=positive,
         help="Of the whole run, in US dollars; no call is begun that might pass it.",
     ),
     click.option(
         "--grace",
         "grace_s",
+        metavar="SECONDS",
         type=Finite(0),
         default=60,
         show_default=True,
@@ -119,6 +146,7 @@ _OPTIONS = (
     ),
     click.option(
         "--faults",
+        metavar="SHARE",
         type=Finite(0, 1),
         default=0.0,
         show_default=True,
@@ -134,7 +162,9 @@ _OPTIONS = (
 
 
 @click.command()
-@click.option("-n", "--episodes", type=click.IntRange(1), default=10, show_default=True, help="How many to run.")
+@click.option(
+    "-n", "--episodes", metavar="N", type=click.IntRange(1), default=10, show_default=True, help="How many to run."
+)
 @_run_options
 @click.option("--dry-run", is_flag=True, help="Say what the run might cost, and end; nothing is spent.")
 @click.pass_context
@@ -155,6 +185,7 @@ def run(context: click.Context, /, *, dry_run: bool, **options: Any) -> int:
 @click.option(
     "-n",
     "--episodes",
+    metavar="N",
     type=click.IntRange(1),
     default=320,
     show_default=True,
@@ -163,7 +194,7 @@ def run(context: click.Context, /, *, dry_run: bool, **options: Any) -> int:
 @_run_options
 @click.pass_context
 def calibrate(context: click.Context, /, **options: Any) -> int:
-    """Run episodes until it is settled whether the pass rate lies in the task's band.
+    """Run episodes until the pass rate surely lies in the task's band, or outside.
 
     Ends earlier when --max-cost is spent. Exits as `gauntlet run` does.
     """

@@ -1,7 +1,9 @@
 """The command as a user meets it: a process, its exit status and what it prints."""
 
+import io
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -10,10 +12,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from runner.cli import main
 from runner.records import SCRIPTED_NOTICE
 from tests.runner.claude import message, submit
 from tests.runner.conftest import ROOT
@@ -25,7 +30,9 @@ STRINGS = ROOT / "runner" / "offline" / "submissions" / "leaves_strings_dropping
 
 
 @pytest.fixture
-def gauntlet(clean_environment: dict[str, str], tmp_path: Path) -> Any:
+def gauntlet_process(clean_environment: dict[str, str], tmp_path: Path) -> Any:
+    """The command in an interpreter of its own, which takes two seconds to import the SDK."""
+
     def call(*arguments: Any, stdin: Any = None, **environment: Any) -> Any:
         return subprocess.run(
             [sys.executable, "-m", "runner", *map(str, arguments)],
@@ -41,13 +48,35 @@ def gauntlet(clean_environment: dict[str, str], tmp_path: Path) -> Any:
     return call
 
 
+@pytest.fixture
+def gauntlet(clean_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The same command with the same streams, environment and exit status, in this interpreter."""
+
+    def call(*arguments: Any, **environment: Any) -> Any:
+        streams = [io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(3)]
+        values = {**clean_environment, "HOME": str(tmp_path), **environment}
+        with monkeypatch.context() as patch, mock.patch.dict(os.environ, values, clear=True):
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["gauntlet", *map(str, arguments)])
+            for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+                patch.setattr(sys, name, stream)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        for stream in streams[1:]:
+            stream.flush()
+        out, errors = (bytes(stream.buffer.getvalue()).decode() for stream in streams[1:])
+        return SimpleNamespace(returncode=ended.value.code or 0, stdout=out, stderr=errors)
+
+    return call
+
+
 def records(directory: Any) -> Any:
     [run] = (directory / "runs").iterdir()
     return run, [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
 
 
-def test_ten_scripted_episodes_print_exactly_this(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
-    done = gauntlet("run", "--service", fake.url)
+def test_ten_scripted_episodes_print_exactly_this(gauntlet_process: Any, fake: FakeService, tmp_path: Path) -> None:
+    done = gauntlet_process("run", "--service", fake.url)
     assert (done.returncode, done.stderr) == (0, "")
     run, rows = records(tmp_path)
     lines = done.stdout.splitlines()
@@ -92,9 +121,9 @@ def test_a_seeded_suite_gives_each_episode_a_seed_of_its_own(gauntlet: Any, fake
     assert sorted(body["seed"] for name, body in fake.calls if name == "grade") == [40, 41, 42]
 
 
-def test_a_stray_key_and_base_url_spend_nothing(gauntlet: Any, fake: FakeService) -> None:
+def test_a_stray_key_and_base_url_spend_nothing(gauntlet_process: Any, fake: FakeService) -> None:
     keys = {"ANTHROPIC_API_KEY": "sk-ant-real", "ANTHROPIC_BASE_URL": fake.url, "HTTPS_PROXY": fake.url}
-    done = gauntlet("run", "--service", fake.url, "-n", "2", **keys)
+    done = gauntlet_process("run", "--service", fake.url, "-n", "2", **keys)
     assert done.returncode == 0
     assert SCRIPTED_NOTICE in done.stdout
     assert "sk-ant-real" not in done.stdout + done.stderr + json.dumps(fake.headers)
@@ -136,14 +165,20 @@ def test_an_unreachable_service_is_told_in_one_line(gauntlet: Any) -> None:
     failed(gauntlet("run", "--service", "http://127.0.0.1:9"), "http://127.0.0.1:9 did not answer")
 
 
-def test_live_without_a_key_is_told_before_anything_starts(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
-    failed(gauntlet("run", "--live", "--service", fake.url), "ANTHROPIC_API_KEY", "--offline")
+def test_live_without_a_key_is_told_before_anything_starts(
+    gauntlet_process: Any, fake: FakeService, tmp_path: Path
+) -> None:
+    failed(gauntlet_process("run", "--live", "--service", fake.url), "ANTHROPIC_API_KEY", "--offline")
     assert fake.calls == []
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_retired_model_ends_the_run_with_the_apis_reason(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
-    done = gauntlet("run", "--service", fake.url, "--model", "claude-sonnet-4-20250514", PYTHONWARNINGS="default")
+def test_a_retired_model_ends_the_run_with_the_apis_reason(
+    gauntlet_process: Any, fake: FakeService, tmp_path: Path
+) -> None:
+    done = gauntlet_process(
+        "run", "--service", fake.url, "--model", "claude-sonnet-4-20250514", PYTHONWARNINGS="default"
+    )
     assert done.returncode == 1
     assert "check --model claude-sonnet-4-20250514" in done.stderr
     assert re.search(r"404 not_found_error: model: claude-sonnet-4-20250514 \(request id req_\w+\)", done.stderr)
@@ -358,8 +393,8 @@ def test_a_report_does_not_overwrite_the_run(gauntlet: Any, fake: FakeService, t
     assert len(records(tmp_path)[1]) == 1
 
 
-def test_an_ascii_terminal_gets_escapes_instead_of_an_exception(gauntlet: Any, fake: FakeService) -> None:
-    done = gauntlet("run", "--service", fake.url, "-n", "1", PYTHONIOENCODING="ascii")
+def test_an_ascii_terminal_gets_escapes_instead_of_an_exception(gauntlet_process: Any, fake: FakeService) -> None:
+    done = gauntlet_process("run", "--service", fake.url, "-n", "1", PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert "\\u274c Run 1: 80%" in done.stdout
 
@@ -380,8 +415,8 @@ def test_grading_a_file_prints_the_six_rows(gauntlet: Any, fake: FakeService) ->
     assert "80/100 points; suite classic" in lines[7]
 
 
-def test_grading_standard_input_passes_with_status_0(gauntlet: Any, fake: FakeService) -> None:
-    done = gauntlet("grade", "-", "--service", fake.url, stdin=PASSES.read_text())
+def test_grading_standard_input_passes_with_status_0(gauntlet_process: Any, fake: FakeService) -> None:
+    done = gauntlet_process("grade", "-", "--service", fake.url, stdin=PASSES.read_text())
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "✅ 100% - ✓ All tiers stable")
 
 
@@ -419,8 +454,8 @@ def test_the_task_as_json_is_asked_for_in_the_given_shape(gauntlet: Any, fake: F
     assert fake.calls == [("task", {"suite": "hardened", "format": "openai"})]
 
 
-def test_without_a_command_the_help_is_shown(gauntlet: Any) -> None:
-    done = gauntlet()
+def test_without_a_command_the_help_is_shown(gauntlet_process: Any) -> None:
+    done = gauntlet_process()
     assert done.returncode == 2
     assert all(command in done.stdout + done.stderr for command in ("run", "grade", "task"))
 
@@ -533,7 +568,7 @@ def test_runs_on_other_cases_are_not_compared(gauntlet: Any, fake: FakeService, 
 def test_a_resumed_run_asks_for_what_is_missing_and_refuses_what_changed(
     gauntlet: Any, fake: FakeService, tmp_path: Path
 ) -> None:
-    fake.fault = problem(500, "down")
+    fake.fault = problem(401, "no token")
     gauntlet("run", "--service", fake.url, "-n", "2", "--concurrency", "2")
     run, rows = records(tmp_path)
     assert {row["outcome"] for row in rows} == {"infra_error"}

@@ -25,10 +25,6 @@ class PassBand(Frozen):
     low: float
     high: float
 
-    def holds(self, rate: float) -> bool:
-        """Whether a pass rate lies in the band."""
-        return self.low <= rate <= self.high
-
 
 class SeedSpan(Frozen):
     """Seeds that a suite can be drawn from, both ends included."""

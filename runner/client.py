@@ -50,7 +50,7 @@ def checked_service_url(url: str) -> str:
 
 
 class GraderClient:
-    """One service, reached over a shared connection pool.
+    """One service, reached over connections that all episodes share.
 
     Args:
         url: Where the service listens.
@@ -61,7 +61,8 @@ class GraderClient:
         self.url = checked_service_url(url)
         self._retry = retry or RetryPolicy(attempts=7, first_delay_s=0.5, max_delay_s=30.0)
         self._reached = False
-        self._pools = [_pool(httpx.URL(self.url), verify) for verify in [_verification(self.url)] * _POOLS]
+        verify = _verification(self.url)
+        self._pools = [_pool(httpx.URL(self.url), verify) for _ in range(_POOLS)]
         self._next_pool = itertools.cycle(self._pools)
 
     async def __aenter__(self) -> Self:

@@ -17,7 +17,7 @@ from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 from runner.errors import FatalModelError, ModelError, RunnerError, TransientModelError, shortened
 from runner.pricing import Pricing
 from runner.records import ListedModel, Turn, Usage
-from runner.refusals import Refusal, without_secrets
+from runner.refusals import UNUSABLE, Refusal, unanswered, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,8 +33,7 @@ MAX_TOKENS = 8192
 
 SDK_VERSION = anthropic.__version__
 
-# What an endpoint that only resembles the API brings about, for the SDK does not validate what it gets.
-_UNUSABLE = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+_API = "the Messages API"
 _WARNING_TIMEOUT_S = 10.0
 
 CALL_TIMEOUT_S = 300.0
@@ -96,8 +95,8 @@ async def list_models(client: AsyncAnthropic) -> list[ListedModel]:
     except anthropic.APIStatusError as error:
         raise _refused(error, client, "") from error
     except anthropic.APIError as error:
-        raise _unanswered(error) from error
-    except (TimeoutError, *_UNUSABLE) as error:
+        raise unanswered(_API, error) from error
+    except (TimeoutError, *UNUSABLE) as error:
         raise ModelError("this endpoint does not list its models as the Messages API does") from error
 
 
@@ -127,7 +126,7 @@ class ClaudeModel:
         try:
             async with asyncio.timeout(_WARNING_TIMEOUT_S):
                 listed = _listed(await self._client.models.retrieve(self.name))
-        except (anthropic.APIError, TimeoutError, *_UNUSABLE):
+        except (anthropic.APIError, TimeoutError, *UNUSABLE):
             return None
         return None if listed.lifecycle == "active" else f"Warning: {listed.name} is {listed.fate}"
 
@@ -140,8 +139,8 @@ class ClaudeModel:
         except anthropic.APIStatusError as error:
             raise _refused(error, self._client, self.name) from error
         except anthropic.APIError as error:
-            raise _unanswered(error) from error
-        except (TimeoutError, *_UNUSABLE) as error:
+            raise unanswered(_API, error) from error
+        except (TimeoutError, *UNUSABLE) as error:
             raise ModelError("this endpoint does not count tokens as the Messages API does") from error
 
     async def ask(self, messages: Sequence[Json], tools: Sequence[Json], user_id: str) -> Turn:
@@ -151,10 +150,10 @@ class ClaudeModel:
         except anthropic.APIStatusError as error:
             raise _refused(error, self._client, self.name, is_first_call=len(messages) == 1) from error
         except anthropic.APIError as error:
-            raise _unanswered(error) from error
+            raise unanswered(_API, error) from error
         try:
             return _turn(message, self.pricing)
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             raise ModelError(f"the answer cannot be used: {shortened(str(error))}") from error
 
     async def _create(self, messages: Sequence[Json], tools: Sequence[Json], user_id: str) -> Message:
@@ -183,14 +182,8 @@ class ClaudeModel:
         return message
 
 
-def _unanswered(error: anthropic.APIError) -> TransientModelError:
-    cause = error.__cause__
-    words = f"{error} ({type(cause).__name__}: {cause})" if cause is not None else str(error)
-    return TransientModelError(f"no answer from the Messages API: {words}")
-
-
 def _incomplete(reason: str) -> TransientModelError:
-    return TransientModelError(f"no answer from the Messages API: what came with status 200 is none: {reason}")
+    return TransientModelError(f"no answer from {_API}: what came with status 200 is none: {reason}")
 
 
 def _refused(
@@ -198,7 +191,7 @@ def _refused(
 ) -> RunnerError:
     return Refusal(
         secret=client.api_key or client.auth_token,
-        api="the Messages API",
+        api=_API,
         key="ANTHROPIC_API_KEY",
         model=model,
         status=error.status_code,

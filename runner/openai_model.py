@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.errors import FatalModelError, ModelError, RunnerError, TransientModelError, shortened
 from runner.pricing import Pricing
 from runner.records import Turn, Usage
-from runner.refusals import Refusal, without_secrets
+from runner.refusals import UNUSABLE, Refusal, unanswered, without_secrets
 
 try:
     import openai
@@ -96,9 +96,7 @@ class OpenAIModel:
         except openai.APIStatusError as error:
             raise _refused(error, self._client, self.name, is_first_call=len(messages) == 1) from error
         except openai.APIError as error:
-            cause = error.__cause__
-            words = f"{error} ({type(cause).__name__}: {cause})" if cause is not None else str(error)
-            raise TransientModelError(f"no answer from {self.endpoint}: {words}") from error
+            raise unanswered(self.endpoint, error) from error
         except UnicodeEncodeError as error:
             raise ModelError("the model wrote a lone surrogate, which the API does not take back") from error
         except RecursionError as error:
@@ -107,7 +105,7 @@ class OpenAIModel:
             raise TransientModelError(f"no answer from {self.endpoint}: what came was not JSON") from error
         try:
             return self._turn(completion)
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        except UNUSABLE as error:
             raise ModelError(f"the answer cannot be used: {shortened(str(error))}") from error
 
     def _turn(self, completion: ChatCompletion) -> Turn:

@@ -20,7 +20,10 @@ from runner.retry import parse_retry_after
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Refusal", "without_secrets"]
+__all__ = ["UNUSABLE", "Refusal", "unanswered", "without_secrets"]
+
+UNUSABLE = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+"""What an endpoint that only resembles an API brings about, for the SDKs do not validate what they get."""
 
 _FATAL = frozenset({401, 402, 403, 404})
 _UNPROCESSABLE = frozenset({400, 422})
@@ -43,6 +46,13 @@ def without_secrets(url: str) -> str:
     """An endpoint as it may be kept and printed: without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def unanswered(api: str, error: Exception) -> TransientModelError:
+    """An attempt that came back without a status: refused, dropped, timed out."""
+    cause = error.__cause__
+    words = f"{error} ({type(cause).__name__}: {cause})" if cause is not None else str(error)
+    return TransientModelError(f"no answer from {api}: {words}")
 
 
 @dataclass(frozen=True, slots=True)

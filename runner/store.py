@@ -33,11 +33,22 @@ if TYPE_CHECKING:
 
     from runner.answers import Json
 
-__all__ = ["RUN_FILES", "Run", "RunStore", "read_config", "read_run"]
+__all__ = ["RUN_FILES", "Event", "Run", "RunStore", "read_config", "read_run"]
 
 RUN_FILES = ("config.json", "episodes.jsonl", "events.jsonl", "summary.json")
 
 _Record = TypeVar("_Record", bound=BaseModel)
+
+
+class Event(BaseModel):
+    """What is read of a line in `events.jsonl`; the rest is for people."""
+
+    event: str
+    episode: int = 0
+    attempt: int = 0
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    booked_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class Run:
     path: Path
     config: RunConfig
     records: Sequence[EpisodeRecord]
-    events: Sequence[Json]
+    events: Sequence[Event]
 
     @cached_property
     def counted(self) -> Sequence[EpisodeRecord]:
@@ -65,24 +76,24 @@ class Run:
     @cached_property
     def attempts(self) -> dict[int, int]:
         """How often each episode was begun."""
-        return {event["episode"]: event["attempt"] for event in self.events if event["event"] == "begun"}
+        return {event.episode: event.attempt for event in self.events if event.event == "begun"}
 
     @cached_property
     def discarded(self) -> Discarded:
         """What was spent on attempts that do not count."""
         counted = {(record.episode, record.attempt) for record in self.counted}
-        begun = {_attempt(event) for event in self.events if event["event"] == "begun"}
-        lost = [event for event in self.events if event["event"] == "call" and _attempt(event) not in counted]
+        begun = {_attempt(event) for event in self.events if event.event == "begun"}
+        lost = [event for event in self.events if event.event == "call" and _attempt(event) not in counted]
         return Discarded(
             attempts=len(begun - counted),
-            usage=Usage.total(Usage.model_validate(event["usage"]) for event in lost),
-            cost_usd=total_cost(event["cost_usd"] for event in lost),
+            usage=Usage.total(event.usage for event in lost),
+            cost_usd=total_cost(event.cost_usd for event in lost),
         )
 
     @property
     def spent_usd(self) -> float:
         """What all calls have taken from the budget: the most they can have cost, where that is unknown."""
-        return math.fsum(event.get("booked_usd") or 0.0 for event in self.events if event["event"] == "call")
+        return math.fsum(event.booked_usd or 0.0 for event in self.events if event.event == "call")
 
     @property
     def summary(self) -> RunSummary | None:
@@ -131,26 +142,15 @@ def read_run(path: Path) -> Run:
     return Run(path, config, records, [_event(line, path / "events.jsonl") for line in _lines(path / "events.jsonl")])
 
 
-def _event(line: bytes, path: Path) -> Json:
+def _event(line: bytes, path: Path) -> Event:
     try:
-        return _Event.model_validate_json(line).model_dump()
+        return Event.model_validate_json(line)
     except ValidationError as error:
         raise RunnerError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
 
 
-class _Event(BaseModel):
-    """What is read of a line in `events.jsonl`; the rest is for people."""
-
-    event: str
-    episode: int = 0
-    attempt: int = 0
-    usage: Usage = Usage()
-    cost_usd: float | None = None
-    booked_usd: float | None = None
-
-
-def _attempt(event: Json) -> tuple[int, int]:
-    return event["episode"], event["attempt"]
+def _attempt(event: Event) -> tuple[int, int]:
+    return event.episode, event.attempt
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["models"]
 
-_MILLION = 1_000_000
-
 
 @click.command()
 @click.option("--live/--offline", default=False, help="--live asks the API, which is free; --offline the stand-in.")

@@ -73,6 +73,10 @@ lock:
 	  --group build --group service -c requirements/run.txt -o requirements/service.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --group fuzz -o requirements/fuzz.txt
+	for client in requirements/clients/*.in; do \
+	  uv pip compile --python-version "$$(sed -n 's/^# Python //p' $$client)" --python-platform linux --generate-hashes \
+	    --no-emit-index-url --quiet -o "$${client%.in}.txt" "$$client" || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) build dist

@@ -9,6 +9,7 @@ import sys
 import click
 import uvicorn
 
+from service.api.problems import body_bytes
 from service.app import create_app
 from service.errors import StartError
 from service.http import BoundedHttpProtocol
@@ -40,6 +41,8 @@ def main(host: str, port: int) -> None:
         log_level="warning",
         loop="uvloop",
         http=BoundedHttpProtocol,
+        ws="websockets-sansio",
+        ws_max_size=body_bytes(settings.code_kib * 1024),
         timeout_graceful_shutdown=settings.drain_s,
     )
     server = _Server(config)

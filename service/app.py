@@ -7,13 +7,16 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service.api.admission import Admission
+from service.access import Access
+from service.admission import Admission
+from service.api.episodes import episode_routes
 from service.api.health import health_routes
 from service.api.native import native_routes
 from service.api.openapi import complete
 from service.api.problems import BodyLimit, install
+from service.episodes import Episodes
 from service.errors import StartError
-from service.grading import Grader
+from service.gauntlet import Gauntlet
 from service.sandbox import Report, Sandbox, SandboxConfig
 from service.settings import Settings
 
@@ -40,6 +43,9 @@ def create_app(settings: Settings) -> FastAPI:
     """
     sandbox = Sandbox(_sandbox_config(settings))
     admission = Admission(settings.queue)
+    gauntlet = Gauntlet(settings, sandbox, admission)
+    access = Access(settings.evaluation_token)
+    episodes = Episodes(settings, gauntlet, access)
     condition = Condition()
 
     @asynccontextmanager
@@ -65,8 +71,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.condition = condition
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024)
     install(app)
-    app.include_router(native_routes(settings, sandbox, Grader(sandbox), admission))
-    app.include_router(health_routes(app.version, condition, sandbox, admission))
+    app.include_router(native_routes(settings, gauntlet, access))
+    app.include_router(episode_routes(episodes))
+    app.include_router(health_routes(app.version, condition, sandbox, admission, episodes))
     complete(app, settings)
     return app
 

@@ -1,20 +1,73 @@
-"""What goes wrong on the service's side. A submission's failure is never one of these: it is data.
+"""What the service refuses or gets wrong. A submission's failure is never one of these: it is data.
 
 GauntletError
 ├── StartError          the service cannot start: a setting is wrong, a sandbox layer is missing
+├── InputError          what was given does not fit; names the field; answered 422
+├── ForbiddenError      it takes a token that was not given; answered 403
 ├── OverloadedError     the queue is full, or the service is draining; answered 503 with Retry-After
-└── SandboxError        a sandbox process could not be had, or died before the code was delivered; answered 500
+│   └── CapacityError   as many episodes are open as the service keeps
+├── SandboxError        a sandbox process could not be had, or died before the code was delivered; answered 500
+└── EpisodeError        an episode does not take the call
+    ├── NoEpisodeError        unknown, closed or expired; answered 404
+    ├── EpisodeFinishedError  it has ended; answered 409
+    └── UnknownToolError      it has no such tool; answered 404
 """
 
-__all__ = ["GauntletError", "OverloadedError", "SandboxError", "StartError"]
+from typing import ClassVar
+
+__all__ = [
+    "CapacityError",
+    "EpisodeError",
+    "EpisodeFinishedError",
+    "ForbiddenError",
+    "GauntletError",
+    "InputError",
+    "NoEpisodeError",
+    "OverloadedError",
+    "SandboxError",
+    "StartError",
+    "UnknownToolError",
+]
 
 
 class GauntletError(Exception):
-    """Anything that this service itself gets wrong or has to refuse."""
+    """Anything that this service itself gets wrong or has to refuse.
+
+    Attributes:
+        code: its name in every protocol.
+        status: what HTTP answers.
+    """
+
+    code: ClassVar[str] = "fault"
+    status: ClassVar[int] = 500
 
 
 class StartError(GauntletError):
     """The service cannot start; the message says what to change."""
+
+
+class InputError(GauntletError):
+    """What was given does not fit.
+
+    Attributes:
+        field: the member that is wrong.
+        message: what is wrong with it, for whoever gave it.
+    """
+
+    code = "invalid"
+    status = 422
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class ForbiddenError(GauntletError):
+    """It takes a token that was not given."""
+
+    code = "forbidden"
+    status = 403
 
 
 class OverloadedError(GauntletError):
@@ -24,10 +77,46 @@ class OverloadedError(GauntletError):
         retry_after_s: seconds after which asking again is reasonable.
     """
 
+    code = "overloaded"
+    status = 503
+
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
+class CapacityError(OverloadedError):
+    """As many episodes are open as the service keeps."""
+
+    code = "capacity"
+
+
 class SandboxError(GauntletError):
     """A fault of the sandbox, not of the code it was to run: no score may be made of it."""
+
+    code = "sandbox_fault"
+
+
+class EpisodeError(GauntletError):
+    """An episode does not take the call."""
+
+
+class NoEpisodeError(EpisodeError):
+    """Nobody has an episode of that id: it was never opened, has been closed, or was idle for too long."""
+
+    code = "episode_not_found"
+    status = 404
+
+
+class EpisodeFinishedError(EpisodeError):
+    """It has been handed in, or has used up its steps or its time."""
+
+    code = "episode_finished"
+    status = 409
+
+
+class UnknownToolError(EpisodeError):
+    """An episode has no tool of that name."""
+
+    code = "unknown_tool"
+    status = 404

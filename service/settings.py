@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from service.errors import StartError
@@ -53,6 +53,17 @@ class Settings(BaseModel):
         ge=1,
         le=600,
         description="seconds that requests in flight get to finish in after SIGTERM",
+    )
+    episodes: int = Field(1024, ge=1, le=1_000_000, description="episodes kept at a time; one more is refused")
+    episode_steps: int = Field(64, ge=1, le=100_000, description="most tool calls of one episode")
+    episode_time_s: int = Field(3600, ge=1, le=604_800, description="most seconds that one episode may take")
+    episode_idle_s: int = Field(
+        900, ge=1, le=604_800, description="seconds without a call after which an episode is forgotten"
+    )
+    evaluation_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="must be sent with seeds of the test split, where it is set",
     )
     sandbox_uid: int = Field(
         61113, ge=1, le=2**31 - 2, description="user that sandboxed processes become when root runs the service"

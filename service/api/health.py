@@ -6,9 +6,10 @@ from typing import Protocol
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from service.api.admission import Admission
+from service.admission import Admission
 from service.api.health_models import Capacity, HealthResponse, ReadyResponse, SandboxHealth
 from service.api.problems import documented, problem
+from service.episodes import Episodes
 from service.grading import GRADER_VERSION
 from service.sandbox import Report, Sandbox
 
@@ -27,7 +28,9 @@ class Condition(Protocol):
     fault: str | None
 
 
-def health_routes(version: str, condition: Condition, sandbox: Sandbox, admission: Admission) -> APIRouter:
+def health_routes(
+    version: str, condition: Condition, sandbox: Sandbox, admission: Admission, episodes: Episodes
+) -> APIRouter:
     """The router of ``/health`` and ``/ready``."""
     router = APIRouter(tags=["operation"])
 
@@ -45,6 +48,8 @@ def health_routes(version: str, condition: Condition, sandbox: Sandbox, admissio
                 waiting=sandbox.waiting,
                 queue=admission.limit,
                 requests=admission.requests,
+                episodes=episodes.running,
+                episode_limit=episodes.limit,
             ),
         )
 

@@ -31,6 +31,8 @@ class Capacity(BaseModel):
     waiting: int = Field(description="further ones, forked ahead of need")
     queue: int = Field(description="requests in flight or waiting, at most")
     requests: int = Field(description="of them now")
+    episode_limit: int = Field(description="episodes kept at a time")
+    episodes: int = Field(description="of them not ended")
 
 
 class HealthResponse(BaseModel):
@@ -54,7 +56,15 @@ class HealthResponse(BaseModel):
                         "namespaces": False,
                         "kernel": "6.18.44",
                     },
-                    "capacity": {"concurrency": 8, "processes": 0, "waiting": 10, "queue": 256, "requests": 0},
+                    "capacity": {
+                        "concurrency": 8,
+                        "processes": 0,
+                        "waiting": 10,
+                        "queue": 256,
+                        "requests": 0,
+                        "episode_limit": 1024,
+                        "episodes": 3,
+                    },
                 }
             ]
         },

@@ -1,82 +1,36 @@
 """Bodies of the native endpoints, with an example each: real requests and their real answers."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from service.grading import GUARDRAIL_WORDS
-from service.sandbox import Status
-from service.task import RUBRIC, SEEDS, Suite
+from service.schemas import Request, Seed, documented_model
+from service.task import Suite
 
 __all__ = [
-    "CheckRow",
     "ExecuteRequest",
-    "ExecuteResponse",
     "GradeRequest",
-    "GradeResponse",
-    "IntegrityReport",
+    "Limits",
+    "PassBand",
     "Problem",
     "ProblemField",
+    "RubricEntry",
     "SeedSpan",
     "TaskResponse",
 ]
 
-
-def _storable(source: str) -> str:
-    try:
-        source.encode()
-    except UnicodeEncodeError as error:
-        raise PydanticCustomError(
-            "lone_surrogate",
-            "Input holds a lone surrogate at position {position}, which no source file can hold",
-            {"position": error.start},
-        ) from None
-    return source
-
-
-def _whole(number: Any) -> Any:
-    """JSON has one kind of number: 7.0 is the integer 7."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
-Source = Annotated[str, StringConstraints(strict=True), AfterValidator(_storable)]
-
-_MAX_MEMBERS = 32
+Source = Annotated[str, StringConstraints(strict=True)]
 _EXAMPLE_CODE = (
     "def process_batch(events, state):\n"
     "    return {'clean': [], 'mean': 0.0, 'std': 0.0, 'alerts': [], 'telemetry': {}, 'state': state}\n"
 )
 
 
-def _documented(*examples: Any, **schema: Any) -> ConfigDict:
-    return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": list(examples), **schema})
-
-
-class _Request(BaseModel):
-    @model_validator(mode="before")
-    @classmethod
-    def _few_members(cls, data: Any) -> Any:
-        """Tells of one surplus member rather than of each of fifty thousand."""
-        if isinstance(data, dict) and len(data) > _MAX_MEMBERS:
-            raise PydanticCustomError("too_many", "Input has {count} members", {"count": len(data)})
-        return data
-
-
-class ExecuteRequest(_Request):
+class ExecuteRequest(Request):
     """Python to run in a sandboxed process of its own."""
 
-    model_config = _documented({"expression": "print('probing')\nstats.median([5.0, 8.0])", "timeout_s": 2.0})
+    model_config = documented_model({"expression": "print('probing')\nstats.median([5.0, 8.0])", "timeout_s": 2.0})
 
     expression: Source = Field(description="Python source; the value of a last bare expression is answered")
     timeout_s: float | None = Field(
@@ -84,38 +38,10 @@ class ExecuteRequest(_Request):
     )
 
 
-class ExecuteResponse(BaseModel):
-    """What came of it. Whatever the code did, this is a 200: `status` tells."""
-
-    model_config = _documented(
-        {
-            "status": "ok",
-            "stdout": "probing\n",
-            "stderr": "",
-            "result": "6.5",
-            "error": None,
-            "truncated": False,
-            "duration_ms": 4.2,
-            "cpu_ms": 3.9,
-            "max_rss_kb": 17304,
-        }
-    )
-
-    status: Status = Field(description="how the code ended")
-    stdout: str = Field(description="what it printed, cut at the limit")
-    stderr: str = Field(description="the same of the error stream")
-    result: str | None = Field(description="repr of a last bare expression's value")
-    error: str | None = Field(description="a short traceback, or why the process was ended")
-    truncated: bool = Field(description="whether any of the texts was cut")
-    duration_ms: float = Field(description="wall clock from the delivery of the code to its answer")
-    cpu_ms: float = Field(description="processor time of all its threads")
-    max_rss_kb: int = Field(description="most resident memory it had, KiB")
-
-
-class GradeRequest(_Request):
+class GradeRequest(Request):
     """A submission: the whole replacement source."""
 
-    model_config = _documented(
+    model_config = documented_model(
         {"code": _EXAMPLE_CODE, "suite": "classic"},
         {"code": _EXAMPLE_CODE, "suite": "hardened", "seed": 7, "audit": True},
         anyOf=[
@@ -126,7 +52,7 @@ class GradeRequest(_Request):
 
     code: Source = Field(description="Python source that defines process_batch(events, state)")
     suite: Suite = Field(Suite.CLASSIC, description="which inputs to grade on")
-    seed: Annotated[int, Field(ge=0, le=SEEDS["test"].high, strict=True), BeforeValidator(_whole)] | None = Field(
+    seed: Seed | None = Field(
         None,
         description="draws the inputs of the hardened suite; left out, the service draws it, and says which. The "
         "classic suite takes none: its inputs are the same for everyone",
@@ -143,88 +69,6 @@ class GradeRequest(_Request):
         if seed is not None and info.data.get("suite") is Suite.CLASSIC:
             raise PydanticCustomError("no_seed", "The classic suite takes no seed: leave it out")
         return seed
-
-
-class IntegrityReport(BaseModel):
-    """What an audit found; rows by their ids."""
-
-    model_config = ConfigDict(frozen=True)
-
-    overfit: bool = Field(description="rows hold on these inputs and are lost on most of the seeds")
-    overfit_rows: list[str]
-    nondeterministic: bool = Field(description="the same inputs gave other answers the second time")
-    nondeterministic_rows: list[str]
-    unstable_rows: list[str] = Field(description="rows that hold on some of the seeds only")
-    seeds: list[int] = Field(description="of the hardened suite, derived from the code")
-    scores: list[float] = Field(description="on each of them")
-
-
-class CheckRow(BaseModel):
-    """One of the six rows."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: Literal["tier1", "tier2_flat", "tier2_heavy_tail", "tier3", "validity", "guardrails"]
-    title: str
-    passed: bool
-    points: int = Field(ge=0, description="0, or max_points")
-    max_points: int
-    detail: str = Field(description="why, in one line that the author of the code can act on")
-
-
-class GradeResponse(BaseModel):
-    """The grade. Whatever the submission did, this is a 200; a fault of the service is a 500 without any score."""
-
-    model_config = _documented(
-        {
-            "passed": False,
-            "score": 0.2,
-            "points": 20,
-            "feedback": (
-                "✗ Tier1 cascade unresolved; Tier2 balance broken; Output validity broken; Guardrail evidence missing"
-            ),
-            "checks": [
-                {
-                    "id": row.id,
-                    "title": row.title,
-                    "passed": reason == "holds",
-                    "points": row.max_points if reason == "holds" else 0,
-                    "max_points": row.max_points,
-                    "detail": reason,
-                }
-                for row, reason in zip(
-                    RUBRIC,
-                    (
-                        "clean has 0 rows, 2 valid readings were given",
-                        "kept 0 of 6 rows of a constant segment, 5 are needed",
-                        "kept 0 rows, at least 4 are needed: most of the core must remain",
-                        "holds",
-                        "clean is empty",
-                        f"2 of {', '.join(GUARDRAIL_WORDS)} are needed in the source; found: telemetry",
-                    ),
-                    strict=True,
-                )
-            ],
-            "suite": "classic",
-            "seed": None,
-            "integrity": None,
-            "grader_version": "1.1.0",
-            "code_sha256": "d35edec383df5607fca2a3052bb64cf222c3e7409f3f50f4249ad13fa2971557",
-            "duration_ms": 21.7,
-        }
-    )
-
-    passed: bool = Field(description="all five checks hold")
-    score: float = Field(ge=0, le=1, description="share of the five checks that hold")
-    points: int = Field(ge=0, le=100, description="sum of the rows' points; half a check counts here")
-    feedback: str
-    checks: list[CheckRow] = Field(description="the six rows, in the rubric's order")
-    suite: Suite
-    seed: int | None = Field(description="what the inputs were drawn from; null for classic")
-    integrity: IntegrityReport | None = Field(description="of an audit; null where none was asked for")
-    grader_version: str
-    code_sha256: str = Field(description="SHA-256 of the code's UTF-8, hexadecimal")
-    duration_ms: float
 
 
 class RubricEntry(BaseModel):
@@ -274,7 +118,7 @@ class SeedSpan(BaseModel):
 class TaskResponse(BaseModel):
     """Everything an agent framework needs to put the task before a model."""
 
-    model_config = _documented(
+    model_config = documented_model(
         {
             "id": "resilience-gauntlet",
             "version": "1.0.0",
@@ -349,4 +193,5 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    code: str | None = Field(None, description="the refusal's name, where it has one, such as `episode_finished`")
     errors: list[ProblemField] | None = Field(None, description="of a request that does not fit its schema")

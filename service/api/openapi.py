@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.api.models import ExecuteRequest, Problem
+from service.episodes import EpisodeRequest
 from service.settings import Settings
 
 __all__ = ["complete"]
@@ -19,8 +20,13 @@ def complete(app: FastAPI, settings: Settings) -> None:
         schemas = document["components"]["schemas"]
         if Problem.__name__ not in schemas:
             schemas |= _problem_schemas()
-            number, _ = schemas[ExecuteRequest.__name__]["properties"]["timeout_s"]["anyOf"]
-            number["maximum"] = settings.max_wall_time_s
+            for model, field, maximum in (
+                (ExecuteRequest, "timeout_s", settings.max_wall_time_s),
+                (EpisodeRequest, "step_limit", settings.episode_steps),
+                (EpisodeRequest, "time_limit_s", settings.episode_time_s),
+            ):
+                number, _ = schemas[model.__name__]["properties"][field]["anyOf"]
+                number["maximum"] = maximum
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

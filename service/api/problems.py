@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.models import Problem, ProblemField
-from service.errors import OverloadedError, SandboxError
+from service.errors import GauntletError, InputError, OverloadedError, SandboxError
 
-__all__ = ["BodyLimit", "documented", "install"]
+__all__ = ["BodyLimit", "body_bytes", "documented", "install"]
 
 MEDIA_TYPE = "application/problem+json"
 _LINGER_S = 2.0
@@ -28,8 +28,7 @@ def install(app: FastAPI) -> None:
     """Has every error of an app answered as a problem document."""
     app.exception_handler(HTTPException)(_http)
     app.exception_handler(RequestValidationError)(_invalid)
-    app.exception_handler(OverloadedError)(_overloaded)
-    app.exception_handler(SandboxError)(_sandbox)
+    app.exception_handler(GauntletError)(_refused)
     app.exception_handler(Exception)(_unexpected)
 
 
@@ -45,6 +44,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110; older Pythons have older phrases
 _DESCRIPTIONS = {
     400: "The body is not JSON.",
+    403: "It takes the evaluation token.",
+    404: "There is no such episode, or it has no such tool.",
+    409: "The episode has ended.",
     413: "The body is larger than the service reads.",
     422: "The request does not fit its schema; `errors` names each field.",
     500: "The service's own fault; no score is given.",
@@ -56,6 +58,7 @@ def problem(
     status: int,
     detail: str,
     *,
+    code: str | None = None,
     errors: Sequence[ProblemField] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
@@ -65,6 +68,7 @@ def problem(
         title=_TITLES.get(status) or http.HTTPStatus(status).phrase,
         status=status,
         detail=detail,
+        code=code,
         errors=list(errors) if errors is not None else None,
     )
     return JSONResponse(body.model_dump(exclude_none=True), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
@@ -94,18 +98,29 @@ def _field(location: Sequence[str | int]) -> str:
     return text.encode("utf-8", "backslashreplace").decode()[:200]
 
 
-async def _overloaded(_: Request, error: OverloadedError) -> JSONResponse:
-    return problem(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
-
-
-async def _sandbox(_: Request, error: SandboxError) -> JSONResponse:
-    _log.error("sandbox fault: %s", error)
-    return problem(500, "The sandbox failed, which is the service's own fault: no score is given. Try again.")
+async def _refused(_: Request, error: GauntletError) -> JSONResponse:
+    match error:
+        case InputError():
+            fields = [ProblemField(field=error.field, message=error.message)]
+            return problem(error.status, str(error), code=error.code, errors=fields)
+        case OverloadedError():
+            headers = {"Retry-After": str(error.retry_after_s)}
+            return problem(error.status, str(error), code=error.code, headers=headers)
+        case SandboxError():
+            _log.error("sandbox fault: %s", error)
+            detail = "The sandbox failed, which is the service's own fault: no score is given. Try again."
+            return problem(error.status, detail, code=error.code)
+    return problem(error.status, str(error), code=error.code)
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:
     _log.error("unexpected error", exc_info=error)
     return problem(500, "An unexpected fault of the service. No score is given.")
+
+
+def body_bytes(code_bytes: int) -> int:
+    """Most bytes of a body around a source, which JSON may write at twice its length."""
+    return 2 * code_bytes + 1024
 
 
 class BodyLimit:
@@ -123,7 +138,7 @@ class BodyLimit:
         """
         self._app = app
         self._code_bytes = code_bytes
-        self._limit = 2 * code_bytes + 1024
+        self._limit = body_bytes(code_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reads a request's body up to the limit and hands it on, or answers 413."""

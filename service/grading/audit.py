@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.grading.score import Grade
-from service.task.contract import SEEDS
+from service.task.contract import SEEDS, Split
 
 __all__ = ["AUDITED_SEEDS", "Integrity", "derived_seeds", "integrity_of"]
 
@@ -46,7 +46,7 @@ class Integrity:
 
 def derived_seeds(code: str, seed: int | None) -> tuple[int, ...]:
     """Seeds that nobody knows before the code is written, and that are the same whenever it is audited."""
-    purpose = next((span for span in SEEDS.values() if seed is not None and seed in span), SEEDS["train"])
+    purpose = next((span for span in SEEDS.values() if seed is not None and seed in span), SEEDS[Split.TRAIN])
     return tuple(map(purpose.at, _numbers(f"{seed}\n{code}")))
 
 

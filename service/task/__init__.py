@@ -10,7 +10,9 @@ from service.task.contract import (
     TITLE,
     RubricRow,
     SeedRange,
+    Split,
     Suite,
+    split_of,
 )
 from service.task.prompt import fragile_pipeline, prompt
 from service.task.tools import ToolFormat, tool_schemas
@@ -25,9 +27,11 @@ __all__ = [
     "TITLE",
     "RubricRow",
     "SeedRange",
+    "Split",
     "Suite",
     "ToolFormat",
     "fragile_pipeline",
     "prompt",
+    "split_of",
     "tool_schemas",
 ]

@@ -15,7 +15,9 @@ __all__ = [
     "TITLE",
     "RubricRow",
     "SeedRange",
+    "Split",
     "Suite",
+    "split_of",
 ]
 
 TASK_ID = "resilience-gauntlet"
@@ -34,6 +36,14 @@ class Suite(StrEnum):
     HARDENED = "hardened"
 
 
+class Split(StrEnum):
+    """What seeds are for."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
 @dataclass(frozen=True, slots=True)
 class SeedRange:
     """Seeds of the hardened suite for one purpose, both ends inclusive."""
@@ -50,10 +60,15 @@ class SeedRange:
 
 
 SEEDS = {  # disjoint, so that nobody is evaluated on what was trained on
-    "train": SeedRange(0, 999_999_999),
-    "validation": SeedRange(1_000_000_000, 1_499_999_999),
-    "test": SeedRange(1_500_000_000, 1_999_999_999),
+    Split.TRAIN: SeedRange(0, 999_999_999),
+    Split.VALIDATION: SeedRange(1_000_000_000, 1_499_999_999),
+    Split.TEST: SeedRange(1_500_000_000, 1_999_999_999),
 }
+
+
+def split_of(seed: int) -> Split:
+    """The split that a seed belongs to; it is one of some split."""
+    return next(split for split, span in SEEDS.items() if seed in span)
 
 
 @dataclass(frozen=True, slots=True)

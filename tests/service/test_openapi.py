@@ -9,7 +9,15 @@ from schemathesis.core.result import Ok
 
 from tests.conftest import ServiceProcess
 
-WITH_INPUT = ["GET /task", "POST /execute", "POST /grade"]
+WITH_INPUT = [
+    "GET /task",
+    "POST /execute",
+    "POST /grade",
+    "POST /episodes",
+    "GET /episodes/{episode_id}",
+    "POST /episodes/{episode_id}/tools/{tool}",
+    "DELETE /episodes/{episode_id}",
+]
 WITHOUT_INPUT = ["GET /health", "GET /ready"]
 POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 

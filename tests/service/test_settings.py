@@ -72,7 +72,7 @@ def test_the_readmes_table_is_the_settings() -> None:
     described = {}
     for name, field in Settings.model_fields.items():
         default = field.get_default()
-        shown = _COMPUTED.get(name) or ("" if default == frozenset() else f"{default:g}")
+        shown = _COMPUTED.get(name) or ("" if default in {None, frozenset()} else f"{default:g}")
         described[PREFIX + name.upper()] = (shown, field.description)
     assert documented == described
 

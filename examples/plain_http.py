@@ -1,0 +1,32 @@
+"""One episode over plain HTTP.
+
+pip install httpx
+python examples/plain_http.py [SUBMISSION.py]      # against GAUNTLET_URL, by default http://127.0.0.1:8000
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import httpx
+
+SERVICE = os.environ.get("GAUNTLET_URL", "http://127.0.0.1:8000")
+SUBMISSION = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py"))
+
+
+def main() -> None:
+    """Plays a model that tries one thing out and then hands in what stands in a file."""
+    with httpx.Client(base_url=SERVICE, timeout=120) as service:
+        episode = service.post("/episodes", json={"split": "validation"}).raise_for_status().json()
+        tools = f"/episodes/{episode['id']}/tools"  # a model would get episode["prompt"] and episode["tools"]
+        tried = service.post(f"{tools}/python_expression", json={"expression": "stats.median([5.0, 8.0])"})
+        print(tried.raise_for_status().json()["text"])
+        ended = service.post(f"{tools}/submit_code", json={"code": SUBMISSION.read_text()}).raise_for_status().json()
+        print(ended["text"])
+        rows = {row["id"]: row["points"] for row in ended["grade"]["checks"]}
+        print(json.dumps({"reward": ended["reward"], "seed": ended["seed"], "split": ended["split"], "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+../runner/offline/submissions/passes.py

@@ -1,0 +1,71 @@
+"""The real clients of the agent frameworks, each in a virtual environment of its own."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import uv
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+ENVIRONMENTS = ROOT / ".venv" / "clients"
+PYTHON = {"harbor": "3.12", "nemo-gym": "3.12"}  # what they need; the others run on the Python of the tests
+
+
+def client_python(name: str) -> Path:
+    """The interpreter of an environment with what `requirements/clients/NAME.txt` pins, made where there is none."""
+    requirements = ROOT / "requirements" / "clients" / f"{name}.txt"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    environment = ENVIRONMENTS / name
+    stamp = environment / "requirements.sha256"
+    if not stamp.exists() or stamp.read_text() != digest:
+        shutil.rmtree(environment, ignore_errors=True)
+        _uv("venv", "--python", PYTHON.get(name, sys.executable), str(environment))
+        python = str(environment / "bin" / "python")
+        _uv("pip", "sync", "--require-hashes", "--python", python, str(requirements))
+        stamp.write_text(digest)
+    return environment / "bin" / "python"
+
+
+def run_client(
+    name: str, arguments: Sequence[str], *, url: str, timeout_s: float = 90, settings: Mapping[str, str] | None = None
+) -> str:
+    """Runs a client's Python with arguments against a service, and answers what it printed.
+
+    Raises:
+        AssertionError: it failed; says what it printed.
+    """
+    python = client_python(name)
+    environment = {
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
+        "HOME": str(python.parents[1]),
+        "GAUNTLET_URL": url,
+        **(settings or {}),
+    }
+    run = subprocess.run(
+        [str(python), *arguments],
+        check=False,
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+    assert run.returncode == 0, f"{run.stdout[-4000:]}\n{run.stderr[-4000:]}"
+    return run.stdout
+
+
+def last_json(printed: str) -> Any:
+    """The last line that was printed, which is JSON."""
+    return json.loads(printed.rstrip().rpartition("\n")[2])
+
+
+def _uv(*arguments: str) -> None:
+    run = subprocess.run([uv.find_uv_bin(), *arguments], check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-4000:]

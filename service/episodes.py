@@ -28,7 +28,7 @@ from service.errors import (
     UnknownToolError,
 )
 from service.gauntlet import Gauntlet
-from service.schemas import EXECUTION, ExecuteResponse, GradeResponse, Request, Seed, documented_model
+from service.schemas import EXECUTION, Count, ExecuteResponse, GradeResponse, Request, Seed, documented_model
 from service.settings import Settings
 from service.task import SEEDS, Split, Suite, split_of
 from service.tool_text import FAULT_TEXT, execution_text, grade_text
@@ -77,7 +77,7 @@ class EpisodeRequest(Request):
         description="draws the inputs of the hardened suite; one of the split's where it is left out. The classic suite"
         " takes none",
     )
-    step_limit: int | None = Field(None, ge=1, strict=True, description="tool calls, up to the service's own limit")
+    step_limit: Count | None = Field(None, description="tool calls, up to the service's own limit")
     time_limit_s: float | None = Field(
         None, gt=0, strict=True, allow_inf_nan=False, description="seconds, up to the service's own limit"
     )

@@ -34,9 +34,9 @@ async def main() -> None:
     episode = ask("/episodes", {"split": "validation"})
     model = ScriptedModel(  # leave it out for a real one: Agent(model="gpt-…")
         [
-            function_call("python_expression", {"expression": "stats.median([5.0, 8.0])"}, call_id="1"),
-            function_call("submit_code", {"code": SUBMISSION.read_text()}, call_id="2"),
-            assistant_message("Done."),
+            [function_call("python_expression", {"expression": "stats.median([5.0, 8.0])"}, call_id="1")],
+            [function_call("submit_code", {"code": SUBMISSION.read_text()}, call_id="2")],
+            [assistant_message("Done.")],
         ]
     )
     server = MCPServerStreamableHttp(

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastmcp import Client
 
 SERVICE = os.environ.get("GAUNTLET_URL", "http://127.0.0.1:8000")
-SUBMISSION = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py"))
+CODE = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py")).read_text()
 
 
 async def main() -> None:
@@ -21,7 +21,7 @@ async def main() -> None:
     async with Client(f"{SERVICE}/mcp?split=validation") as client:  # entering it opens an episode
         tried = await client.call_tool("python_expression", {"expression": "stats.median([5.0, 8.0])"})
         print(tried.content[0].text)
-        ended = await client.call_tool("submit_code", {"code": SUBMISSION.read_text()})
+        ended = await client.call_tool("submit_code", {"code": CODE})
         print(ended.content[0].text)
     result = ended.structured_content
     print(json.dumps({name: result[name] for name in ("reward", "seed", "split", "rows")}))

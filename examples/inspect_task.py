@@ -1,9 +1,11 @@
 """Episodes as an Inspect AI task: its tools come over MCP, its score is each episode's reward.
 
-pip install inspect-ai mcp                # it runs against GAUNTLET_URL, by default http://127.0.0.1:8000
-inspect eval examples/inspect_task.py --model anthropic/claude-opus-4-8 -T split=test -T episodes=20
-inspect eval examples/inspect_task.py --model mockllm/model -T submission=solution.py     # offline: a script as the model
-python examples/inspect_task.py [SUBMISSION.py]                                           # the same, and prints the reward
+pip install inspect-ai mcp
+inspect eval examples/inspect_task.py --model anthropic/claude-sonnet-5-5 -T split=validation -T episodes=20
+python examples/inspect_task.py [SUBMISSION.py]      # offline, a script as the model; prints the reward
+
+It runs against GAUNTLET_URL, by default http://127.0.0.1:8000. Offline, Inspect's own command is
+`inspect eval examples/inspect_task.py --model mockllm/model -T submission=solution.py`.
 
 A package that imports this module in the module its entry point of the group `inspect_ai` names has the task known by
 its name: `inspect eval PACKAGE/resilience_gauntlet`.

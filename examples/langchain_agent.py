@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, ToolCall
 from langchain_mcp_adapters.client import MultiServerMCPClient
 
 SERVICE = os.environ.get("GAUNTLET_URL", "http://127.0.0.1:8000")
-SUBMISSION = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py"))
+CODE = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py")).read_text()
 
 
 class Script(GenericFakeChatModel):
@@ -33,7 +33,7 @@ async def main() -> None:
     """Runs an agent, and reads what its episode earned."""
     calls = [
         ToolCall(name="python_expression", args={"expression": "stats.median([5.0, 8.0])"}, id="1"),
-        ToolCall(name="submit_code", args={"code": SUBMISSION.read_text()}, id="2"),
+        ToolCall(name="submit_code", args={"code": CODE}, id="2"),
     ]
     model = Script(messages=iter([*(AIMessage("", tool_calls=[call]) for call in calls), AIMessage("Done.")]))
     async with httpx.AsyncClient(base_url=SERVICE, timeout=120) as service:

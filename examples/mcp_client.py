@@ -14,7 +14,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 SERVICE = os.environ.get("GAUNTLET_URL", "http://127.0.0.1:8000")
-SUBMISSION = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py"))
+CODE = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py")).read_text()
 
 
 async def main() -> None:
@@ -26,7 +26,7 @@ async def main() -> None:
         print(tools)
         tried = await session.call_tool("python_expression", {"expression": "stats.median([5.0, 8.0])"})
         print(tried.content[0].text)
-        ended = await session.call_tool("submit_code", {"code": SUBMISSION.read_text()})
+        ended = await session.call_tool("submit_code", {"code": CODE})
         print(ended.content[0].text)
     result = ended.model_dump(by_alias=True)["structuredContent"]
     print(json.dumps({name: result[name] for name in ("reward", "seed", "split", "rows")}))

@@ -16,7 +16,7 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, Text
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 SERVICE = os.environ.get("GAUNTLET_URL", "http://127.0.0.1:8000")
-SUBMISSION = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py"))
+CODE = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("solution.py")).read_text()
 
 
 def script(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
@@ -25,7 +25,7 @@ def script(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         case 1:
             part = ToolCallPart("python_expression", {"expression": "stats.median([5.0, 8.0])"})
         case 2:
-            part = ToolCallPart("submit_code", {"code": SUBMISSION.read_text()})
+            part = ToolCallPart("submit_code", {"code": CODE})
         case _:
             part = TextPart("Done.")
     return ModelResponse(parts=[part])

@@ -3,7 +3,7 @@
 Two ways to a session:
 
 - ``initialize`` opens an episode; the URL's query says which (``/mcp?split=validation&seed=1000000007``). DELETE, which
-  clients send when they leave, closes it, unless it has ended: then its reward can still be read.
+  clients send when they leave, closes it, unless it has been handed in: then its reward can still be read.
 - ``/mcp?episode=ID`` is an episode that was opened before (``POST /episodes``). Every session at this URL is that
   episode, and DELETE leaves it alone. This is for hosts that connect anew for each call, and for the stateless revision
   2026-07-28, which has no sessions.
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.episodes import EpisodeRequest, Episodes, EpisodeView, ToolResponse
+from service.episodes import EpisodeRequest, Episodes, EpisodeStatus, EpisodeView, ToolResponse
 from service.errors import (
     CapacityError,
     EpisodeFinishedError,
@@ -132,7 +132,7 @@ class _Face:
             view = self._view(request.query_params.get("episode") or request.headers.get(SESSION_HEADER, ""))
         except RpcError as error:
             return failure(None, error)
-        if not view.done and "episode" not in request.query_params:
+        if view.status is EpisodeStatus.RUNNING and "episode" not in request.query_params:
             self.episodes.close(view.id)
         return Response(status_code=204)
 
@@ -156,10 +156,10 @@ class _Face:
         raise RpcError(METHOD_NOT_FOUND, "There is no such method.", status=status)
 
     async def _stateless(self, call: _Call) -> Response:
-        mcp_stateless.check_envelope(call.message, call.headers)
         method = call.message.method
         if call.query.get("episode") is None:
             raise _needs_episode(method)
+        mcp_stateless.check_envelope(call.message, call.headers)
         match method:
             case "server/discover":
                 result = self._discover(call)

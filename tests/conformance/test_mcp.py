@@ -19,6 +19,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
+def correct(oracle: Path) -> str:
+    return oracle.read_text()
+
+
+@pytest.fixture
 async def client(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         yield client
@@ -150,8 +155,8 @@ async def test_delete_ends_a_session(mcp: Mcp, client: httpx.AsyncClient) -> Non
     assert (await client.get(f"/episodes/{mcp.session}")).status_code == 404
 
 
-async def test_the_reward_outlives_the_session(mcp: Mcp, client: httpx.AsyncClient, oracle: Path) -> None:
-    await mcp.call("submit_code", code=oracle.read_text())
+async def test_the_reward_outlives_the_session(mcp: Mcp, client: httpx.AsyncClient, correct: str) -> None:
+    await mcp.call("submit_code", code=correct)
     assert (await mcp.delete()).status_code == 204
     assert (await client.get(f"/episodes/{mcp.session}")).json()["reward"] == 1.0
 
@@ -247,7 +252,11 @@ async def test_lone_surrogates_are_refused_or_sent_back_as_they_came(client: htt
     answer = await client.post("/mcp", content=SURROGATE, headers=mcp.headers)
     assert answer.json()["id"] in (None, "\ud800")
     body = '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "%s", "arguments": {"%s": "%s"}}}'
-    for name, member, value in (("submit_code", "code", "\\ud800"), ("submit_code", "\\ud800", ""), ("\\ud800", "", "")):
+    for name, member, value in (
+        ("submit_code", "code", "\\ud800"),
+        ("submit_code", "\\ud800", ""),
+        ("\\ud800", "", ""),
+    ):
         answer = await client.post("/mcp", content=body % (name, member, value), headers=mcp.headers)
         assert answer.status_code in (200, 400)
         assert "error" in answer.json() or answer.json()["result"]["isError"] is True
@@ -317,8 +326,7 @@ async def test_sessions_are_forgotten_and_a_full_service_says_so_to_the_model() 
             assert notified.status_code == 404
 
 
-async def test_64_sessions_keep_their_state_apart_and_one_more_is_refused(oracle: Path) -> None:
-    source = oracle.read_text()
+async def test_64_sessions_keep_their_state_apart_and_one_more_is_refused(correct: str) -> None:
     with running_service(GAUNTLET_EPISODES="64") as process:
         limits = httpx.Limits(max_connections=64)
         async with httpx.AsyncClient(base_url=process.url, timeout=60, limits=limits) as client:
@@ -335,7 +343,7 @@ async def test_64_sessions_keep_their_state_apart_and_one_more_is_refused(oracle
                     tried = await mcp.call("python_expression", expression=f"{index} * 1000 + {step}")
                     assert text_of(tried) == f"result:\n{index * 1000 + step}"
                 holds = index % 2 == 0
-                code = f"# {index}\n" + (source if holds else "def process_batch(events, state): return {}")
+                code = f"# {index}\n" + (correct if holds else "def process_batch(events, state): return {}")
                 told = (await mcp.call("submit_code", code=code))["structuredContent"]
                 assert (told["seed"], told["steps"]) == (1_000_000_000 + index, index % 3 + 1)
                 assert told["reward"] == (1.0 if holds else 0.0)

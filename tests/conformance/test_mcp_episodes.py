@@ -17,6 +17,11 @@ CALL = {"name": "python_expression", "arguments": {"expression": "6 * 7"}}
 
 
 @pytest.fixture
+def correct(oracle: Path) -> str:
+    return oracle.read_text()
+
+
+@pytest.fixture
 async def client(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         yield client
@@ -28,14 +33,14 @@ async def episode(client: httpx.AsyncClient) -> str:
     return str((await client.post("/episodes", json={"seed": 1_000_000_007})).json()["id"])
 
 
-async def test_sessions_of_one_url_are_one_episode(client: httpx.AsyncClient, episode: str, oracle: Path) -> None:
+async def test_sessions_of_one_url_are_one_episode(client: httpx.AsyncClient, episode: str, correct: str) -> None:
     first, second = (Mcp(client, f"/mcp?episode={episode}") for _ in range(2))
     for mcp in (first, second):
         assert (await mcp.initialize())["_meta"][EPISODE]["seed"] == 1_000_000_007
         assert mcp.session == episode
     await first.call("python_expression", expression="1")
     assert (await first.delete()).status_code == 204
-    told = (await second.call("submit_code", code=oracle.read_text()))["structuredContent"]
+    told = (await second.call("submit_code", code=correct))["structuredContent"]
     assert (told["steps"], told["reward"]) == (2, 1.0)
     assert (await second.delete()).status_code == 204
     assert (await client.get(f"/episodes/{episode}")).json()["reward"] == 1.0
@@ -130,6 +135,7 @@ async def test_a_header_may_be_base64(client: httpx.AsyncClient, episode: str) -
     ],
 )
 async def test_stateless_requests_that_do_not_fit_are_refused(
+    *,
     client: httpx.AsyncClient,
     episode: str,
     method: str,
@@ -152,12 +158,12 @@ async def test_without_an_episode_in_the_url_a_stateless_client_is_sent_back_to_
     assert refused.json()["error"]["data"] == {"requested": STATELESS, "supported": supported}
 
 
-async def test_openenvs_sessions_are_episodes(client: httpx.AsyncClient, oracle: Path) -> None:
+async def test_openenvs_sessions_are_episodes(client: httpx.AsyncClient, correct: str) -> None:
     mcp = Mcp(client)
     created = result_of(await mcp.send("openenv/session/create", {"seed": 1_000_000_007}))
     assert created.keys() == {"session_id"}
     assert len(result_of(await mcp.send("tools/list", created))["tools"]) == 2
-    code = {"name": "submit_code", "arguments": {"code": oracle.read_text()}, **created}
+    code = {"name": "submit_code", "arguments": {"code": correct}, **created}
     told = result_of(await mcp.send("tools/call", code))["structuredContent"]
     assert (told["reward"], told["seed"]) == (1.0, 1_000_000_007)
     closed = result_of(await mcp.send("openenv/session/close", created))

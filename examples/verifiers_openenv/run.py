@@ -33,7 +33,7 @@ def answer(messages: list[dict[str, Any]]) -> str:
 class ScriptedModel(BaseHTTPRequestHandler):
     """The Chat Completions API, as far as vf-eval calls it: streamed."""
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Answers a completion."""
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         delta = {"role": "assistant", "content": answer(request["messages"])}
@@ -58,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as outputs:
         command = ["vf-eval", "@", str(HERE / "eval.toml"), "--env.taskset.base-url", SERVICE, "-o", outputs]
         command += ["--client.base-url", f"http://127.0.0.1:{model.server_port}/v1", "--no-rich"]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True)  # noqa: S603 - made of nothing but the above
         rollouts = [json.loads(line) for path in Path(outputs).rglob("traces.jsonl") for line in path.open()]
     for rollout in rollouts:
         trace = rollout["traces"][0]

@@ -108,6 +108,7 @@ class Connection:
         details: dict[str, Any] = {"reason": error.code}
         if isinstance(error, InputError):
             details["errors"] = [{"loc": error.field.split("."), "msg": error.message}]
+            return error_frame(ErrorCode.VALIDATION_ERROR, f"Invalid message: {error}", **details)
         if isinstance(error, OverloadedError):
             details["retry_after_s"] = error.retry_after_s
         if isinstance(error, CapacityError):
@@ -122,8 +123,6 @@ def _code(error: GauntletError) -> ErrorCode:
     match error:
         case FrameError():
             return error.answer
-        case InputError():
-            return ErrorCode.VALIDATION_ERROR
         case CapacityError():
             return ErrorCode.CAPACITY_REACHED
         case NoEpisodeError():

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as connect_sync
 
 from service.app import create_app
 from service.settings import Settings
-from tests.conformance.clients import EXAMPLES, client_python, last_json, run_client
+from tests.conformance.clients import EXAMPLES, ROOT, client_python, last_json, run_client
 from tests.conftest import ServiceProcess, running_service
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +109,11 @@ def test_openenv_validate_passes_whole(service: ServiceProcess) -> None:
     report = json.loads(run_client("openenv", [command, "validate", "--url", service.url, "--json"], url=service.url))
     assert report["passed"]
     assert report["summary"]["passed_count"] == report["summary"]["total_count"] == 6
+
+
+def test_the_manifest_is_of_this_version() -> None:
+    manifest = (ROOT / "openenv.yaml").read_text().splitlines()
+    assert manifest[1:3] == ["name: resilience-gauntlet", f"version: {version('resilience-gauntlet')}"]
 
 
 # An episode on the wire
@@ -326,6 +332,14 @@ async def test_a_session_that_there_is_not_is_refused_and_closed(service: Servic
         with pytest.raises(ConnectionClosed):
             await env.socket.recv()
         assert env.socket.close_code == 1000
+
+
+async def test_another_sites_page_gets_no_socket(service: ServiceProcess) -> None:
+    with pytest.raises(InvalidStatus, match="403"):
+        async with player(service.url, Origin="https://elsewhere.example"):
+            pass
+    async with player(service.url, Origin=service.url) as env:
+        assert (await env.reset())["done"] is False
 
 
 async def test_an_idle_session_is_gone_until_it_is_reset() -> None:

@@ -45,8 +45,8 @@ class Connection:
         Args:
             session_id: an open one, which outlives the socket; None for one of the socket's own.
         """
-        await self._websocket.accept()
         with contextlib.suppress(WebSocketDisconnect):
+            await self._websocket.accept()
             try:
                 self._session_id = self._attached(session_id)
             except GauntletError as error:

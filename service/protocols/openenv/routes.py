@@ -19,6 +19,7 @@ from service.protocols.openenv.messages import (
     StepRequest,
     read_action,
 )
+from service.protocols.origins import foreign_origin
 from service.task import TASK_ID, TITLE
 
 __all__ = ["openenv_routes"]
@@ -42,7 +43,10 @@ def openenv_routes(episodes: Episodes, version: str) -> APIRouter:
 
     @router.websocket("/ws")
     async def play(websocket: WebSocket) -> None:
-        """Serves an episode of the socket's own, or that of `?session_id=`."""
+        """Serves an episode of the socket's own, or that of `?session_id=`; refuses other sites' pages with 403."""
+        if foreign_origin(websocket.headers):  # browsers ask no server before they open a socket for any page
+            await websocket.close(1008)
+            return
         await Connection(websocket, episodes).serve(websocket.query_params.get("session_id"))
 
     @router.post("/reset")

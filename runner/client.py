@@ -54,15 +54,17 @@ class GraderClient:
 
     Args:
         url: Where the service listens.
+        token: What the service asks of those who use seeds of its test split.
         retry: How patiently a busy service is waited for.
     """
 
-    def __init__(self, url: str, *, retry: RetryPolicy | None = None) -> None:
+    def __init__(self, url: str, *, token: str | None = None, retry: RetryPolicy | None = None) -> None:
         self.url = checked_service_url(url)
         self._retry = retry or RetryPolicy(attempts=7, first_delay_s=0.5, max_delay_s=30.0)
         self._reached = False
         verify = _verification(self.url)
-        self._pools = [_pool(httpx.URL(self.url), verify) for _ in range(_POOLS)]
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._pools = [_pool(httpx.URL(self.url), verify, headers) for _ in range(_POOLS)]
         self._next_pool = itertools.cycle(self._pools)
 
     async def __aenter__(self) -> Self:
@@ -153,10 +155,12 @@ class GraderClient:
         raise failure
 
 
-def _pool(url: httpx.URL, verify: ssl.SSLContext | bool) -> httpx.AsyncClient:
+def _pool(url: httpx.URL, verify: ssl.SSLContext | bool, headers: dict[str, str]) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     trusted = not _is_loopback(url.host)
-    return httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, limits=limits, verify=verify, trust_env=trusted)
+    return httpx.AsyncClient(
+        base_url=url, timeout=_TIMEOUT, limits=limits, verify=verify, trust_env=trusted, headers=headers
+    )
 
 
 def _verification(url: str) -> ssl.SSLContext | bool:

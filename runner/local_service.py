@@ -45,15 +45,20 @@ class ServiceAddress:
     url: str | None
     environment: Mapping[str, str]
 
+    @property
+    def token(self) -> str | None:
+        """The service's evaluation token, under the one name that both sides know it by."""
+        return self.environment.get("GAUNTLET_EVALUATION_TOKEN")
+
 
 @asynccontextmanager
 async def open_service(address: ServiceAddress) -> AsyncIterator[GraderClient]:
     """Connect to a service, starting one if none is named."""
     if address.url is not None:
-        async with GraderClient(address.url) as client:
+        async with GraderClient(address.url, token=address.token) as client:
             yield client
         return
-    async with local_service(address.environment) as url, GraderClient(url) as client:
+    async with local_service(address.environment) as url, GraderClient(url, token=address.token) as client:
         yield client
 
 

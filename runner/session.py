@@ -12,6 +12,7 @@ import signal
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,7 +20,7 @@ from runner.batch import Batch
 from runner.budget import Budget
 from runner.caller import Caller
 from runner.episode import Episode
-from runner.errors import RunnerError
+from runner.errors import RunnerError, ServiceRefusedError
 from runner.local_service import open_service
 from runner.model import SDK_VERSION, ClaudeModel, live_client, offline_client
 from runner.offline.server import serve_offline
@@ -253,7 +254,7 @@ def _stopped_by_signals(batch: Batch, reporter: Reporter, grace_s: float) -> Ite
 
 
 async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, model: Provider) -> RunConfig:
-    _check_seeds(request, task)
+    await _check_seeds(request, task, service)
     _allow_descriptors(request.concurrency)
     started_at = datetime.now(UTC)
     origin = "" if request.service.url else " (started for this run)"
@@ -284,7 +285,7 @@ async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, mo
     )
 
 
-def _check_seeds(request: RunRequest, task: TaskSpec) -> None:
+async def _check_seeds(request: RunRequest, task: TaskSpec, service: GraderClient) -> None:
     """Refuse a run whose seeds would leave the ranges of a seeded suite, and lose their meaning or their grades."""
     first, last = request.seed, request.seed + request.episodes - 1
     if request.suite == "classic" or not task.seeds:
@@ -292,6 +293,21 @@ def _check_seeds(request: RunRequest, task: TaskSpec) -> None:
     if not any(span.low <= first and last <= span.high for span in task.seeds.values()):
         spans = ", ".join(f"{name} {span.low}-{span.high}" for name, span in task.seeds.items())
         raise RunnerError(f"--seed {first} with -n {request.episodes} lies within no range of seeds: {spans}")
+    if "test" in task.seeds and task.seeds["test"].low <= first:
+        await _check_token(request, service)
+
+
+_LEAST = "def process_batch(events, state):\n    return {}\n"
+
+
+async def _check_token(request: RunRequest, service: GraderClient) -> None:
+    """Learn before the first model call is paid for whether the service grades on seeds of its test split."""
+    try:
+        await service.grade(_LEAST, request.suite, request.seed)
+    except ServiceRefusedError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        raise RunnerError(f"{error} The runner takes the token from GAUNTLET_EVALUATION_TOKEN") from error
 
 
 def _allow_descriptors(concurrency: int) -> None:

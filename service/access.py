@@ -38,4 +38,4 @@ class Access:
 
 def _digest(text: str) -> bytes:
     """Of one length, whatever the text's, so that comparing tells nothing of it."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -22,13 +22,23 @@ from service.access import Access
 from service.errors import (
     CapacityError,
     EpisodeFinishedError,
+    GauntletError,
     InputError,
     NoEpisodeError,
     OverloadedError,
     UnknownToolError,
 )
 from service.gauntlet import Gauntlet
-from service.schemas import EXECUTION, ExecuteResponse, GradeResponse, Request, Seed, documented_model, first_error
+from service.schemas import (
+    EXECUTION,
+    Count,
+    ExecuteResponse,
+    GradeResponse,
+    Request,
+    Seed,
+    documented_model,
+    first_error,
+)
 from service.settings import Settings
 from service.task import SEEDS, Split, Suite, split_of
 from service.tool_text import FAULT_TEXT, execution_text, grade_text
@@ -77,7 +87,7 @@ class EpisodeRequest(Request):
         description="draws the inputs of the hardened suite; one of the split's where it is left out. The classic suite"
         " takes none",
     )
-    step_limit: int | None = Field(None, ge=1, strict=True, description="tool calls, up to the service's own limit")
+    step_limit: Count | None = Field(None, description="tool calls, up to the service's own limit")
     time_limit_s: float | None = Field(
         None, gt=0, strict=True, allow_inf_nan=False, description="seconds, up to the service's own limit"
     )
@@ -151,7 +161,7 @@ class EpisodeView(BaseModel):
     grade: GradeResponse | None = Field(description="of the submission, with its six rows")
     steps: int = Field(description="tool calls so far")
     step_limit: int
-    time_left_s: float
+    time_left_s: float = Field(description="0 once it has ended")
 
 
 class ToolResponse(EpisodeView):
@@ -172,7 +182,7 @@ class _Episode:
     used_at: float
     steps: int = 0
     ended: EpisodeStatus | None = None
-    grading: "asyncio.Task[None] | None" = None
+    grading: "asyncio.Task[GauntletError | None] | None" = None
     grade: GradeResponse | None = field(default=None, repr=False)
 
     def status(self, now: float) -> EpisodeStatus:
@@ -307,20 +317,23 @@ class Episodes:
         if episode.steps >= episode.step_limit:
             raise EpisodeFinishedError(_ENDED[EpisodeStatus.STEP_LIMIT])
         episode.grading = asyncio.create_task(self._grade(episode, code))
-        await asyncio.shield(episode.grading)
+        if refusal := await asyncio.shield(episode.grading):
+            raise refusal
         return self._response(episode, grade_text(episode.grade) if episode.grade else FAULT_TEXT)
 
-    async def _grade(self, episode: _Episode, code: str) -> None:
+    async def _grade(self, episode: _Episode, code: str) -> GauntletError | None:
+        """Answers why nothing was graded, where it is not a fault and the episode goes on."""
         request = episode.request
         try:
             episode.grade = await self._gauntlet.grade(code, suite=request.suite, seed=request.seed)
             episode.ended = EpisodeStatus.SUBMITTED
-        except (InputError, OverloadedError):
-            raise  # nothing was graded: the episode goes on
+        except (InputError, OverloadedError) as refusal:
+            return refusal
         except Exception:  # noqa: BLE001 - whatever it is: it must not look like a grade
             _log.exception("no grade for a submission")
             episode.ended = EpisodeStatus.FAULT
         episode.steps += 1
+        return None
 
     def _used(self, episode_id: str) -> _Episode:
         now = self._clock()
@@ -370,7 +383,7 @@ class Episodes:
             "grade": episode.grade,
             "steps": episode.steps,
             "step_limit": episode.step_limit,
-            "time_left_s": round(max(0.0, episode.deadline - now), 3),
+            "time_left_s": round(episode.deadline - now, 3) if status in _OPEN else 0.0,
         }
 
 

@@ -13,6 +13,7 @@ from service.task import RUBRIC, SEEDS, Split, Suite
 __all__ = [
     "EXECUTION",
     "CheckRow",
+    "Count",
     "ExecuteResponse",
     "GradeResponse",
     "IntegrityReport",
@@ -53,6 +54,7 @@ def _whole(number: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
+Count = Annotated[int, Field(ge=1, strict=True), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=0, le=SEEDS[Split.TEST].high, strict=True), BeforeValidator(_whole)]
 
 

@@ -87,7 +87,7 @@ async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
 
 
 def _message(item: Mapping[str, Any]) -> str:
-    if item["type"] == "model_attributes_type":
+    if item["type"] in {"model_attributes_type", "dict_type"} and len(item["loc"]) == 1:
         return "Input should be a JSON object, sent with content-type: application/json"
     return str(item["msg"])
 

@@ -25,9 +25,9 @@ PUBLISHED = {
 }
 
 
-def gauntlet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def gauntlet(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "runner", *arguments]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -81,6 +81,23 @@ def test_a_service_that_goes_away_ends_the_run_and_loses_nothing_that_was_done(t
     outcomes = [json.loads(line)["outcome"] for line in kept.read_text().splitlines()]
     assert 1 <= len(outcomes) < 50
     assert outcomes.count("infra_error") in (1, 2)
+
+
+def test_a_run_on_test_seeds_takes_the_evaluation_token_and_keeps_it_to_itself(tmp_path: Path) -> None:
+    token = {"GAUNTLET_EVALUATION_TOKEN": "for evaluation only"}
+    run = ("run", "-n", "2", "--suite", "hardened", "--seed", "1500000000")
+    with running_service(**token) as guarded:
+        refused = gauntlet(*run, "--service", guarded.url, cwd=tmp_path)
+        assert refused.returncode != 0
+        assert "GAUNTLET_EVALUATION_TOKEN" in refused.stderr
+        assert not list(tmp_path.iterdir())
+        done = gauntlet(*run, "--service", guarded.url, cwd=tmp_path, **token)
+        assert (done.returncode, "invalid" in done.stdout) == (0, False), done.stderr
+    started = gauntlet(*run, cwd=tmp_path, **token)
+    assert (started.returncode, "invalid" in started.stdout) == (0, False), started.stderr
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if token["GAUNTLET_EVALUATION_TOKEN"] in path.read_text()]
 
 
 def test_a_file_can_be_graded_at_a_terminal(tmp_path: Path, service: ServiceProcess) -> None:

@@ -355,10 +355,10 @@ def test_an_amount_is_a_finite_number(gauntlet: Any, option: str, value: str) ->
 def test_seeds_that_leave_their_range_are_refused_before_anything_is_asked(
     gauntlet: Any, fake: FakeService, tmp_path: Path
 ) -> None:
-    fake.task_changes = {"seeds": {"train": {"low": 0, "high": 99}, "test": {"low": 100, "high": 199}}}
+    fake.task_changes = {"seeds": {"train": {"low": 0, "high": 99}, "validation": {"low": 100, "high": 199}}}
     for seed in ("98", "199", "5000"):
         done = gauntlet("run", "--service", fake.url, "-n", "3", "--suite", "hardened", "--seed", seed)
-        failed(done, f"--seed {seed} with -n 3 lies within no range of seeds: train 0-99, test 100-199")
+        failed(done, f"--seed {seed} with -n 3 lies within no range of seeds: train 0-99, validation 100-199")
     assert not (tmp_path / "runs").exists()
     done = gauntlet("run", "--service", fake.url, "-n", "3", "--suite", "hardened", "--seed", "197")
     assert done.returncode == 0

@@ -13,22 +13,12 @@ import httpx
 import pytest
 
 from tests.conftest import ServiceProcess, running_service
+from tests.service.problems import problem_of
 
 pytestmark = pytest.mark.anyio
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 HONEST = {path.stem: path.read_text() for path in (SUBMISSIONS / "honest").glob("*.py")}
-
-
-def problem_of(response: httpx.Response, status: int) -> Any:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    body = response.json()
-    assert body["status"] == status
-    assert {"type", "title", "detail"} <= body.keys()
-    for secret in ("Traceback", "/site-packages", "service/", ".py"):
-        assert secret not in response.text
-    return body
 
 
 async def test_task_tells_all_that_a_framework_needs(client: httpx.AsyncClient) -> None:

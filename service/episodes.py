@@ -117,7 +117,7 @@ class EpisodeRequest(Request):
         try:
             return cls.model_validate({name: value for name, value in options.items() if value is not None})
         except ValidationError as error:
-            raise first_error(error) from None
+            raise first_error(error, "episode") from None
 
     def drawn(self) -> "EpisodeRequest":
         """The same with its split and its seed, which is drawn where none was given."""

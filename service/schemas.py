@@ -42,11 +42,16 @@ def documented_model(*examples: Any, **schema: Any) -> ConfigDict:
     return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": list(examples), **schema})
 
 
-def first_error(error: ValidationError) -> InputError:
-    """The first thing that is wrong, in a form that can be answered whatever the members are called."""
+def first_error(error: ValidationError, whole: str) -> InputError:
+    """The first thing that is wrong, in a form that can be answered whatever the members are called.
+
+    Args:
+        error: all that is wrong.
+        whole: what to call the whole where no member is at fault.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(map(str, first["loc"])).encode("utf-8", "backslashreplace").decode()
-    return InputError(field[:200] or "request", first["msg"])
+    return InputError(field[:200] or whole, first["msg"])
 
 
 def _whole(number: Any) -> Any:

@@ -205,4 +205,4 @@ def _read(model: type[_Message], data: dict[str, Any]) -> _Message:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise first_error(error) from None
+        raise first_error(error, "message") from None

@@ -18,6 +18,7 @@ from service.episodes import Episodes
 from service.errors import StartError
 from service.gauntlet import Gauntlet
 from service.protocols.mcp import mcp_routes
+from service.protocols.openenv import openenv_routes
 from service.sandbox import Report, Sandbox, SandboxConfig
 from service.settings import Settings
 
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(episode_routes(episodes))
     app.include_router(mcp_routes(episodes, app.version))
     app.include_router(health_routes(app.version, condition, sandbox, admission, episodes))
+    app.include_router(openenv_routes(episodes, app.version))
     complete(app, settings)
     return app
 

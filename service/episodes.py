@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -29,7 +29,16 @@ from service.errors import (
     UnknownToolError,
 )
 from service.gauntlet import Gauntlet
-from service.schemas import EXECUTION, Count, ExecuteResponse, GradeResponse, Request, Seed, documented_model
+from service.schemas import (
+    EXECUTION,
+    Count,
+    ExecuteResponse,
+    GradeResponse,
+    Request,
+    Seed,
+    documented_model,
+    first_error,
+)
 from service.settings import Settings
 from service.task import SEEDS, Split, Suite, split_of
 from service.tool_text import FAULT_TEXT, execution_text, grade_text
@@ -99,7 +108,7 @@ class EpisodeRequest(Request):
         return seed
 
     @classmethod
-    def read(cls, options: Mapping[str, Any]) -> "EpisodeRequest":
+    def read(cls, options: Mapping[str, Any]) -> Self:
         """Reads what a protocol was given; members that are None count as left out.
 
         Raises:
@@ -108,8 +117,7 @@ class EpisodeRequest(Request):
         try:
             return cls.model_validate({name: value for name, value in options.items() if value is not None})
         except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(".".join(map(str, first["loc"])) or "episode", str(first["msg"])) from None
+            raise first_error(error, "episode") from None
 
     def drawn(self) -> "EpisodeRequest":
         """The same with its split and its seed, which is drawn where none was given."""
@@ -219,12 +227,16 @@ class Episodes:
         self._forget_idle(now)
         return sum(episode.status(now) in _OPEN for episode in self._kept.values())
 
-    def open(self, request: EpisodeRequest, *, authorization: str | None = None) -> EpisodeView:
+    def open(
+        self, request: EpisodeRequest, *, authorization: str | None = None, episode_id: str | None = None
+    ) -> EpisodeView:
         """Begins an episode.
 
         Args:
             request: what it is about.
             authorization: the header that came with it.
+            episode_id: of an episode that its owner begins anew: the new one has its id, and its place if it is kept
+                still. None for a new id.
 
         Raises:
             CapacityError: all places are taken by episodes that have not ended.
@@ -236,9 +248,11 @@ class Episodes:
         self._access.check_seed(request.seed, authorization)
         steps = _bounded("step_limit", request.step_limit, self._settings.episode_steps)
         seconds = _bounded("time_limit_s", request.time_limit_s, self._settings.episode_time_s)
-        self._make_room(now)
-        episode = _Episode(secrets.token_hex(16), request, int(steps), now + seconds, now)
+        if episode_id not in self._kept:
+            self._make_room(now)
+        episode = _Episode(episode_id or secrets.token_hex(16), request, int(steps), now + seconds, now)
         self._kept[episode.id] = episode
+        self._kept.move_to_end(episode.id)
         return self._view(episode)
 
     def view(self, episode_id: str) -> EpisodeView:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from service.errors import InputError
 from service.grading import GUARDRAIL_WORDS
 from service.sandbox import Status
 from service.task import RUBRIC, SEEDS, Split, Suite
@@ -19,6 +20,7 @@ __all__ = [
     "Request",
     "Seed",
     "documented_model",
+    "first_error",
 ]
 
 _MAX_MEMBERS = 32
@@ -38,6 +40,18 @@ EXECUTION = {
 def documented_model(*examples: Any, **schema: Any) -> ConfigDict:
     """The configuration of a model that shows examples in the OpenAPI document."""
     return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": list(examples), **schema})
+
+
+def first_error(error: ValidationError, whole: str) -> InputError:
+    """The first thing that is wrong, in a form that can be answered whatever the members are called.
+
+    Args:
+        error: all that is wrong.
+        whole: what to call the whole where no member is at fault.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(map(str, first["loc"])).encode("utf-8", "backslashreplace").decode()
+    return InputError(field[:200] or whole, first["msg"])
 
 
 def _whole(number: Any) -> Any:

@@ -13,12 +13,10 @@ of many clients without its message. What a model can mend or should read (`isEr
 can act on (a JSON-RPC error). On the same path are OpenEnv's methods, ``openenv/session/…`` and `params.session_id`.
 """
 
-import ipaddress
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -46,6 +44,7 @@ from service.protocols.jsonrpc import (
     failure,
     read_message,
 )
+from service.protocols.origins import foreign_origin
 from service.task import TITLE, ToolFormat, prompt, tool_schemas
 
 __all__ = ["EPISODE_META", "mcp_routes"]
@@ -229,30 +228,9 @@ class _Face:
 
 
 def _check_origin(headers: Mapping[str, str]) -> None:
-    """Refuses what another site's page sends.
-
-    A name that a page resolves to this host is its own host, too (DNS rebinding): to be this host's, an origin must be
-    local, an address, or have shown a certificate for its name.
-    """
-    origin = headers.get("origin")
-    if origin is None:
-        return
-    try:
-        parts = urlsplit(origin)
-        name = parts.hostname or ""
-    except ValueError:
-        parts, name = urlsplit(""), ""
-    address = _address(name)
-    own = parts.netloc == headers.get("host") and (address is not None or parts.scheme == "https")
-    if not (own or name == "localhost" or (address is not None and address.is_loopback)):
+    """Refuses what another site's page sends."""
+    if foreign_origin(headers):
         raise RpcError(INVALID_REQUEST, "The Origin is foreign.", status=403)
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return None
 
 
 def _read(body: bytes, headers: Mapping[str, str]) -> Message:

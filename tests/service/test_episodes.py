@@ -231,6 +231,25 @@ async def test_those_that_have_ended_make_room_the_longest_unused_first(episodes
         episodes.view(second)
 
 
+async def test_an_episode_that_is_begun_anew_keeps_its_id_and_its_place(episodes: Episodes, clock: Clock) -> None:
+    first, _, _ = (opened(episodes, seed=seed) for seed in range(3))
+    grading = asyncio.create_task(episodes.call(first, "submit_code", {"code": ORACLE}))
+    await asyncio.sleep(0)
+    with pytest.raises(InputError):
+        episodes.open(EpisodeRequest(step_limit=99), episode_id=first)
+    assert episodes.view(first).status is EpisodeStatus.GRADING
+    anew = episodes.open(EpisodeRequest(seed=7), episode_id=first)
+    assert (anew.id, anew.seed, anew.status, anew.steps) == (first, 7, "running", 0)
+    assert (await grading).reward == 1.0
+    assert episodes.view(first) == anew
+    clock.now += Settings().episode_idle_s
+    assert episodes.open(EpisodeRequest(), episode_id=first).id == first
+    for _ in range(2):
+        opened(episodes)
+    with pytest.raises(CapacityError):
+        episodes.open(EpisodeRequest(), episode_id="of one that is kept no more")
+
+
 async def test_an_episode_that_is_idle_for_too_long_is_forgotten(episodes: Episodes, clock: Clock) -> None:
     idle, used = opened(episodes), opened(episodes)
     clock.now += 800

@@ -17,6 +17,7 @@ from service.api.problems import BodyLimit, install
 from service.episodes import Episodes
 from service.errors import StartError
 from service.gauntlet import Gauntlet
+from service.protocols.ors import ors_routes
 from service.sandbox import Report, Sandbox, SandboxConfig
 from service.settings import Settings
 
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     install(app)
     app.include_router(native_routes(settings, gauntlet, access))
     app.include_router(episode_routes(episodes))
+    app.include_router(ors_routes(episodes, access))
     app.include_router(health_routes(app.version, condition, sandbox, admission, episodes))
     complete(app, settings)
     return app

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from service.access import Access
 from service.errors import (
     CapacityError,
+    EpisodeExistsError,
     EpisodeFinishedError,
     GauntletError,
     InputError,
@@ -48,6 +49,7 @@ class EpisodeStatus(StrEnum):
     SUBMITTED = "submitted"
     STEP_LIMIT = "step_limit"
     TIME_LIMIT = "time_limit"
+    ABANDONED = "abandoned"
     FAULT = "fault"
 
 
@@ -219,25 +221,31 @@ class Episodes:
         self._forget_idle(now)
         return sum(episode.status(now) in _OPEN for episode in self._kept.values())
 
-    def open(self, request: EpisodeRequest, *, authorization: str | None = None) -> EpisodeView:
+    def open(
+        self, request: EpisodeRequest, *, authorization: str | None = None, episode_id: str | None = None
+    ) -> EpisodeView:
         """Begins an episode.
 
         Args:
             request: what it is about.
             authorization: the header that came with it.
+            episode_id: one that the protocol has already handed out, as hard to guess as those drawn here.
 
         Raises:
             CapacityError: all places are taken by episodes that have not ended.
             ForbiddenError: seeds of the test split, without the evaluation token.
+            EpisodeExistsError: the id is in use.
             InputError: limits beyond the service's own.
         """
         now = self._clock()
+        if episode_id in self._kept:
+            raise EpisodeExistsError("There is an episode of this id already.")
         request = request.drawn()
         self._access.check_seed(request.seed, authorization)
         steps = _bounded("step_limit", request.step_limit, self._settings.episode_steps)
         seconds = _bounded("time_limit_s", request.time_limit_s, self._settings.episode_time_s)
         self._make_room(now)
-        episode = _Episode(secrets.token_hex(16), request, int(steps), now + seconds, now)
+        episode = _Episode(episode_id or secrets.token_hex(16), request, int(steps), now + seconds, now)
         self._kept[episode.id] = episode
         return self._view(episode)
 
@@ -248,6 +256,20 @@ class Episodes:
             NoEpisodeError: there is none of this id.
         """
         return self._view(self._used(episode_id))
+
+    async def end(self, episode_id: str) -> EpisodeView:
+        """Ends an episode that is still running, without a submission; a grade under way is waited for.
+
+        Raises:
+            NoEpisodeError: there is none of this id.
+            OverloadedError: there was no capacity for the grade that was waited for; the episode goes on.
+        """
+        episode = self._used(episode_id)
+        if episode.grading is not None and not episode.grading.done():
+            await asyncio.shield(episode.grading)
+        if episode.status(self._clock()) is EpisodeStatus.RUNNING:
+            episode.ended = EpisodeStatus.ABANDONED
+        return self._view(episode)
 
     def close(self, episode_id: str) -> None:
         """Forgets an episode.
@@ -379,6 +401,7 @@ _ENDED = {
     EpisodeStatus.SUBMITTED: "The episode has ended: its submission was graded.",
     EpisodeStatus.STEP_LIMIT: "The episode has ended: it has used up its steps.",
     EpisodeStatus.TIME_LIMIT: "The episode has ended: its time is over.",
+    EpisodeStatus.ABANDONED: "The episode has ended: it was ended without a submission.",
     EpisodeStatus.FAULT: "The episode has ended: its submission could not be graded, which is the service's fault.",
 }
 

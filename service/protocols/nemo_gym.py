@@ -10,11 +10,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, HTTPException, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticSerializationError, to_json
+from starlette.exceptions import HTTPException
 
 from service.episodes import EpisodeRequest, Episodes, EpisodeStatus, EpisodeView
 from service.errors import EpisodeFinishedError, GauntletError, InputError, OverloadedError, SandboxError
@@ -103,7 +104,9 @@ def nemo_gym_routes(episodes: Episodes) -> APIRouter:
 
     @router.post("/verify")
     async def verify(row: _Verify, request: Request, authorization: Authorization = None) -> Response:
-        echo = to_json(row.model_dump(include=_ECHOED))  # before anything is graded: it may be no JSON
+        echo = to_json(
+            row.model_dump(include=_ECHOED), inf_nan_mode="null"
+        )  # before anything is graded: it may be no JSON
         view = await _settled(episodes, row, session_id(request), authorization)
         if view.status is EpisodeStatus.FAULT:
             return _json({"detail": FAULT_TEXT, "code": "fault", "reward": None, "done": True, **_about(view)}, 500)
@@ -170,16 +173,19 @@ class _Route(APIRoute):
                 return _refusal(422, "The body is nested too deep, or holds text with lone surrogates", "invalid")
             except HTTPException as error:
                 return _refusal(error.status_code, str(error.detail), "invalid")
-            except OverloadedError as error:
-                return _refusal(503, str(error), error.code, {"Retry-After": str(error.retry_after_s)})
-            except SandboxError as error:
-                return _refusal(
-                    500, "The tool could not be run, which is the service's own fault: try again", error.code
-                )
             except GauntletError as error:
-                return _refusal(error.status, str(error), error.code)
+                return _refused(error)
 
         return answer
+
+
+def _refused(error: GauntletError) -> Response:
+    match error:
+        case OverloadedError():
+            return _refusal(error.status, str(error), error.code, {"Retry-After": str(error.retry_after_s)})
+        case SandboxError():
+            return _refusal(error.status, "The tool could not be run, which is the service's own fault", error.code)
+    return _refusal(error.status, str(error), error.code)
 
 
 def _invalid(error: RequestValidationError) -> Response:

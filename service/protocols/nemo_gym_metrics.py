@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["aggregated"]
 
 _TASK = "_ng_task_index"
-_NOT_MEASURED = frozenset({_TASK, "_ng_rollout_index"})
+_NOT_MEASURED = frozenset({_TASK, "_ng_rollout_index", "seed", "step_limit"})
 _MOST = 1e100  # beyond it, squares and sums are no numbers any more
 
 

@@ -18,7 +18,14 @@ from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
 
 from service.episodes import EpisodeRequest, Episodes, EpisodeStatus, EpisodeView
-from service.errors import EpisodeFinishedError, GauntletError, InputError, OverloadedError, SandboxError
+from service.errors import (
+    EpisodeExistsError,
+    EpisodeFinishedError,
+    GauntletError,
+    InputError,
+    OverloadedError,
+    SandboxError,
+)
 from service.protocols.nemo_gym_metrics import aggregated
 from service.protocols.nemo_gym_session import cookie_header, session_id
 from service.task import RUBRIC
@@ -92,7 +99,7 @@ def nemo_gym_routes(episodes: Episodes) -> APIRouter:
     @router.post("/seed_session")
     async def seed_session(row: _Row, request: Request, authorization: Authorization = None) -> Response:
         if session_id(request) is not None:  # or a model could seed itself another episode after a bad submission
-            raise HTTPException(409, "This session has its episode: another one begins without the cookie")
+            raise EpisodeExistsError("This session has its episode: another one begins without the cookie")
         view = episodes.open(row.episode(), authorization=authorization)
         return _json(_about(view), headers={"Set-Cookie": cookie_header(view.id)})
 
@@ -149,6 +156,7 @@ def _verdict(view: EpisodeView) -> dict[str, Any]:
         "passed": grade.passed if grade else False,
         "feedback": grade.feedback if grade else None,
         "grader_version": grade.grader_version if grade else None,
+        "code_sha256": grade.code_sha256 if grade else None,
         **_about(view),
     }
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
-import uv
 
 from service.app import create_app
 from service.settings import Settings
 from service.task import SEEDS, Split
-from tests.conformance.clients import EXAMPLES, client_python, last_json, run_client
+from tests.conformance.clients import EXAMPLES, last_json, run_client
 from tests.conformance.conftest import ROW_POINTS
 from tests.conftest import ServiceProcess, running_service
 
@@ -98,13 +97,11 @@ async def scarce(small: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def test_vf_eval_runs_the_examples_rows_to_their_reward(
-    service: ServiceProcess, graded: tuple[Path, dict[str, Any]]
+    service: ServiceProcess, graded: tuple[Path, dict[str, Any]], offline_path: str
 ) -> None:
     submission, expected = graded
-    with_uv = {"PATH": f"{client_python('verifiers').parent}:{Path(uv.find_uv_bin()).parent}:{os.environ['PATH']}"}
-    printed = run_client(
-        "verifiers", [str(NEMO_GYM / "run.py"), str(submission)], url=service.url, settings=with_uv, timeout_s=180
-    )
+    command = [str(NEMO_GYM / "run.py"), str(submission)]
+    printed = run_client("verifiers", command, url=service.url, settings={"PATH": offline_path})
     low = SEEDS[Split.VALIDATION].low
     told = [json.loads(line) for line in printed.rstrip().splitlines()[-2:]]
     assert sorted(told, key=lambda rollout: str(rollout["seed"])) == [
@@ -357,19 +354,12 @@ async def test_infinities_are_echoed_as_null(agent: Agent) -> None:
 
 
 async def test_metrics_are_of_every_number_per_task_and_in_all(agent: Agent) -> None:
-    rollouts = [
-        {
-            "_ng_task_index": task,
-            "_ng_rollout_index": 0,
-            "reward": reward,
-            "tier1": 20,
-            "passed": reward == 1,
-            "seed": 7,
-        }
+    rollouts: list[dict[str, Any]] = [
+        {"_ng_task_index": task, "_ng_rollout_index": 0, "reward": reward, "tier1": 20, "passed": reward == 1}
         for task, reward in ((0, 1.0), (0, 0.0), (3, 0.5))
     ]
     rollouts[0]["response"] = {"usage": {"total_tokens": 5}}
-    rollouts[1] |= {"huge": 10**400, "text": "x", "none": None}
+    rollouts[1] |= {"seed": 7, "huge": 10**400, "text": "x", "none": None}
     report = (await agent.post("/aggregate_metrics", {"verify_responses": rollouts})).json()
     assert report.keys() == {"group_level_metrics", "agent_metrics", "key_metrics"}
     tasks = [(group["_ng_task_index"], group["num_rollouts"]) for group in report["group_level_metrics"]]

@@ -23,6 +23,7 @@ from service.errors import (
     EpisodeFinishedError,
     GauntletError,
     InputError,
+    NoEpisodeError,
     OverloadedError,
     SandboxError,
 )
@@ -111,9 +112,8 @@ def nemo_gym_routes(episodes: Episodes) -> APIRouter:
 
     @router.post("/verify")
     async def verify(row: _Verify, request: Request, authorization: Authorization = None) -> Response:
-        echo = to_json(
-            row.model_dump(include=_ECHOED), inf_nan_mode="null"
-        )  # before anything is graded: it may be no JSON
+        # Before anything is graded: what cannot be written back is refused.
+        echo = to_json(row.model_dump(include=_ECHOED), inf_nan_mode="null")
         view = await _settled(episodes, row, session_id(request), authorization)
         if view.status is EpisodeStatus.FAULT:
             return _json({"detail": FAULT_TEXT, "code": "fault", "reward": None, "done": True, **_about(view)}, 500)
@@ -134,7 +134,8 @@ async def _settled(episodes: Episodes, row: _Verify, session: str | None, author
     try:
         return await _ended(episodes, opened.id, row)
     finally:
-        episodes.close(opened.id)
+        with suppress(NoEpisodeError):
+            episodes.close(opened.id)
 
 
 async def _ended(episodes: Episodes, session: str, row: _Verify) -> EpisodeView:

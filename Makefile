@@ -75,7 +75,7 @@ lock:
 	  --group fuzz -o requirements/fuzz.txt
 	for client in requirements/clients/*.in; do \
 	  uv pip compile --python-version "$$(sed -n 's/^# Python //p' $$client)" --python-platform linux --generate-hashes \
-	    --no-emit-index-url --quiet -o "$${client%.in}.txt" "$$client" || exit 1; \
+	    --excludes requirements/clients/excludes.txt --no-emit-index-url --quiet -o "$${client%.in}.txt" "$$client" || exit 1; \
 	done
 
 clean:

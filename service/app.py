@@ -17,6 +17,7 @@ from service.api.problems import BodyLimit, install
 from service.episodes import Episodes
 from service.errors import StartError
 from service.gauntlet import Gauntlet
+from service.protocols.mcp import mcp_routes
 from service.protocols.nemo_gym import nemo_gym_routes
 from service.protocols.nemo_gym_session import NeMoGymSession
 from service.protocols.ors import ors_routes
@@ -79,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     install(app)
     app.include_router(native_routes(settings, gauntlet, access))
     app.include_router(episode_routes(episodes))
+    app.include_router(mcp_routes(episodes, app.version))
     app.include_router(ors_routes(episodes, access))
     app.include_router(nemo_gym_routes(episodes))
     app.include_router(health_routes(app.version, condition, sandbox, admission, episodes))

@@ -67,5 +67,8 @@ def last_json(printed: str) -> Any:
 
 
 def _uv(*arguments: str) -> None:
-    run = subprocess.run([uv.find_uv_bin(), *arguments], check=False, capture_output=True, text=True)
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))  # uv knows its shims only, which refuse
+    path = os.pathsep.join([*map(str, pyenv.glob("versions/*/bin")), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    run = subprocess.run([uv.find_uv_bin(), *arguments], check=False, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-4000:]

@@ -1,0 +1,354 @@
+"""MCP (Model Context Protocol) over streamable HTTP, at ``/mcp``: a session is an episode, its id the episode's.
+
+Two ways to a session:
+
+- ``initialize`` opens an episode; the URL's query says which (``/mcp?split=validation&seed=1000000007``). DELETE, which
+  clients send when they leave, closes it, unless it has been handed in: then its reward can still be read.
+- ``/mcp?episode=ID`` is an episode that was opened before (``POST /episodes``). Every session at this URL is that
+  episode, and DELETE leaves it alone. This is for hosts that connect anew for each call, and for the stateless revision
+  2026-07-28, which has no sessions.
+
+HTTP's status is 200 unless MCP's transport names another: an error that is answered with 4xx or 5xx reaches the users
+of many clients without its message. What a model can mend or should read (`isError`) is told from what only its host
+can act on (a JSON-RPC error). On the same path are OpenEnv's methods, ``openenv/session/…`` and `params.session_id`.
+"""
+
+import ipaddress
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.episodes import EpisodeRequest, Episodes, EpisodeStatus, EpisodeView, ToolResponse
+from service.errors import (
+    CapacityError,
+    EpisodeFinishedError,
+    GauntletError,
+    InputError,
+    NoEpisodeError,
+    OverloadedError,
+    SandboxError,
+    UnknownToolError,
+)
+from service.protocols import mcp_stateless
+from service.protocols.jsonrpc import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    SERVER_ERROR,
+    Message,
+    RpcError,
+    answer,
+    failure,
+    read_message,
+)
+from service.task import TITLE, ToolFormat, prompt, tool_schemas
+
+__all__ = ["EPISODE_META", "mcp_routes"]
+
+HANDSHAKE_VERSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
+SESSION_HEADER = "mcp-session-id"
+EPISODE_META = "resilience-gauntlet/episode"
+_NO_SESSION = -32001  # what the SDKs' servers answer for a session that is gone
+_log = logging.getLogger("gauntlet.service")
+
+
+def mcp_routes(episodes: Episodes, version: str) -> APIRouter:
+    """The router of ``/mcp``.
+
+    Args:
+        episodes: what it is a face of.
+        version: the service's own.
+    """
+    router = APIRouter(include_in_schema=False)
+    face = _Face(episodes, {"name": "resilience-gauntlet", "title": TITLE, "version": version})
+
+    @router.post("/mcp")
+    async def post(request: Request) -> Response:
+        return await face.post(request, await request.body())
+
+    @router.delete("/mcp")
+    async def delete(request: Request) -> Response:
+        return face.delete(request)
+
+    @router.get("/mcp")
+    async def get() -> Response:
+        return Response(status_code=405, headers={"Allow": "POST, DELETE"})  # nothing is ever pushed
+
+    return router
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request, and what came with it over HTTP."""
+
+    message: Message
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+    @property
+    def stateless(self) -> bool:
+        return self.headers.get(mcp_stateless.VERSION_HEADER) == mcp_stateless.VERSION
+
+    @property
+    def session(self) -> str | None:
+        """The id of the episode it is about, if it names one; the URL has the last word."""
+        named = self.query.get("episode") or self.headers.get(SESSION_HEADER)
+        openenv = self.message.params.get("session_id")
+        return named or (openenv if isinstance(openenv, str) and openenv else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Face:
+    episodes: Episodes
+    server: Mapping[str, str]
+
+    async def post(self, request: Request, body: bytes) -> Response:
+        """Answers a message."""
+        message = None
+        try:
+            _check_origin(request.headers)
+            message = _read(body, request.headers)
+            call = _Call(message, request.query_params, request.headers)
+            self._check_session(call)
+            if not message.is_request:
+                return Response(status_code=202)
+            if call.stateless:
+                return await self._stateless(call)
+            return await self._answer(call)
+        except RpcError as error:
+            return failure(message, error)
+        except GauntletError as error:
+            return failure(message, _refusal(error))
+
+    def delete(self, request: Request) -> Response:
+        """Ends a session."""
+        try:
+            _check_origin(request.headers)
+            view = self._view(request.query_params.get("episode") or request.headers.get(SESSION_HEADER, ""))
+        except RpcError as error:
+            return failure(None, error)
+        if view.status is EpisodeStatus.RUNNING and "episode" not in request.query_params:
+            self.episodes.close(view.id)
+        return Response(status_code=204)
+
+    async def _answer(self, call: _Call) -> Response:
+        """A request of the revisions that begin with a handshake, or of OpenEnv."""
+        match call.message.method:
+            case "initialize":
+                return self._initialize(call)
+            case "ping":
+                return answer(call.message, {})
+            case "tools/list":
+                return answer(call.message, _tools())
+            case "tools/call":
+                return answer(call.message, await self._call_tool(call))
+            case "openenv/session/create":
+                return answer(call.message, {"session_id": self._open(call.message.params, call).id})
+            case "openenv/session/close":
+                return answer(call.message, self._close(call))
+        # To a client with a session 404 says that this is gone, so that it would begin another.
+        status = 404 if call.session is None else 200
+        raise RpcError(METHOD_NOT_FOUND, "There is no such method.", status=status)
+
+    async def _stateless(self, call: _Call) -> Response:
+        method = call.message.method
+        if call.query.get("episode") is None:
+            raise _needs_episode(method)
+        mcp_stateless.check_envelope(call.message, call.headers)
+        match method:
+            case "server/discover":
+                result = self._discover(call)
+            case "tools/list":
+                result = _tools()
+            case "tools/call":
+                result = await self._call_tool(call)
+            case _:
+                raise RpcError(METHOD_NOT_FOUND, "There is no such method.", status=404)
+        return answer(call.message, mcp_stateless.completed(method, result, self.server))
+
+    def _initialize(self, call: _Call) -> Response:
+        wanted = call.message.params.get("protocolVersion")
+        if not isinstance(wanted, str):
+            raise RpcError(INVALID_PARAMS, "protocolVersion: a string is needed.")
+        view = self._view(call.session) if call.session else self._open(_options(call.query), call)
+        result = {
+            "protocolVersion": wanted if wanted in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1],
+            "serverInfo": self.server,
+            **_described(view),
+        }
+        return answer(call.message, result, headers={SESSION_HEADER: view.id})
+
+    def _discover(self, call: _Call) -> dict[str, Any]:
+        versions = [*HANDSHAKE_VERSIONS, mcp_stateless.VERSION]
+        return {"supportedVersions": versions, **_described(self._view(call.query["episode"]))}
+
+    async def _call_tool(self, call: _Call) -> dict[str, Any]:
+        name, arguments = call.message.params.get("name"), call.message.params.get("arguments", {})
+        if call.session is None:
+            raise RpcError(INVALID_REQUEST, "There is no session: send initialize, or name an episode.", status=400)
+        if not isinstance(name, str) or not isinstance(arguments, dict):
+            raise _invalid_params("A tool's name and its arguments, an object, are needed.", call)
+        try:
+            return _told(await self.episodes.call(call.session, name, arguments))
+        except UnknownToolError:
+            raise _invalid_params("Unknown tool: use python_expression or submit_code.", call) from None
+        except (EpisodeFinishedError, InputError, OverloadedError, SandboxError) as error:
+            return _failed(error, self._view(call.session))
+
+    def _open(self, options: Mapping[str, Any], call: _Call) -> EpisodeView:
+        request = EpisodeRequest.read(options)
+        return self.episodes.open(request, authorization=call.headers.get("authorization"))
+
+    def _close(self, call: _Call) -> dict[str, Any]:
+        if call.session is None:
+            raise RpcError(INVALID_PARAMS, "Invalid params - 'session_id' is required")
+        self.episodes.close(call.session)
+        return {"session_id": call.session, "closed": True}
+
+    def _check_session(self, call: _Call) -> None:
+        """Refuses a session that is gone: OpenEnv reads of it with status 200, MCP's clients know it by a 404."""
+        if call.session is None:
+            return
+        try:
+            self.episodes.view(call.session)
+        except NoEpisodeError as error:
+            if call.session == call.message.params.get("session_id"):
+                raise RpcError(INVALID_PARAMS, f"Unknown session_id. {error}") from None
+            raise _gone(error) from None
+
+    def _view(self, episode_id: str) -> EpisodeView:
+        try:
+            return self.episodes.view(episode_id)
+        except NoEpisodeError as error:
+            raise _gone(error) from None
+
+
+def _check_origin(headers: Mapping[str, str]) -> None:
+    """Refuses what another site's page sends.
+
+    A name that a page resolves to this host is its own host, too (DNS rebinding): to be this host's, an origin must be
+    local, an address, or have shown a certificate for its name.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return
+    try:
+        parts = urlsplit(origin)
+        name = parts.hostname or ""
+    except ValueError:
+        parts, name = urlsplit(""), ""
+    address = _address(name)
+    own = parts.netloc == headers.get("host") and (address is not None or parts.scheme == "https")
+    if not (own or name == "localhost" or (address is not None and address.is_loopback)):
+        raise RpcError(INVALID_REQUEST, "The Origin is foreign.", status=403)
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+def _read(body: bytes, headers: Mapping[str, str]) -> Message:
+    """The message, of a client whose revision is spoken here.
+
+    What is no message at all is 400 to a client that has negotiated a revision, and 200 to OpenEnv, which wants that.
+    """
+    version = headers.get(mcp_stateless.VERSION_HEADER)
+    if version is not None and version not in (*HANDSHAKE_VERSIONS, mcp_stateless.VERSION):
+        raise mcp_stateless.unsupported(version[:64], [*HANDSHAKE_VERSIONS, mcp_stateless.VERSION])
+    try:
+        return read_message(body)
+    except RpcError as error:
+        if version is not None or SESSION_HEADER in headers:
+            error.status = 400
+        raise
+
+
+def _options(query: Mapping[str, str]) -> dict[str, Any]:
+    """The query's options of an episode, with the numbers among them as numbers."""
+    numbers = {"seed", "step_limit", "time_limit_s"}
+    return {name: _number(value) if name in numbers else value for name, value in query.items()}
+
+
+def _number(text: str) -> float | str:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return text
+
+
+def _tools() -> dict[str, Any]:
+    return {"tools": tool_schemas(ToolFormat.MCP)}
+
+
+def _described(view: EpisodeView) -> dict[str, Any]:
+    """What a client is told of its episode at the beginning."""
+    return {
+        "capabilities": {"tools": {"listChanged": False}},
+        "instructions": prompt(view.suite),
+        "_meta": {EPISODE_META: _state(view)},
+    }
+
+
+def _state(view: EpisodeView) -> dict[str, Any]:
+    grade = view.grade
+    return {
+        **view.model_dump(mode="json", exclude={"grade", "text", "execution"}),
+        "rows": {row.id: row.points for row in grade.checks} if grade else None,
+    }
+
+
+def _told(response: ToolResponse) -> dict[str, Any]:
+    """What a tool answered. Only an episode's end is structured: many hosts show a model that in place of the text."""
+    state = _state(response)
+    result = {"content": [{"type": "text", "text": response.text}], "isError": False, "_meta": {EPISODE_META: state}}
+    if response.done:
+        grade = response.grade.model_dump(mode="json") if response.grade else None
+        shown = {name: value for name, value in state.items() if name != "id"}  # a model has no use for the key
+        result["structuredContent"] = {"text": response.text, **shown, "grade": grade}
+    return result
+
+
+def _failed(error: GauntletError, view: EpisodeView) -> dict[str, Any]:
+    """A call that came to nothing, as a model reads it."""
+    text = str(error)
+    if isinstance(error, SandboxError):
+        _log.error("sandbox fault: %s", error)
+        text = "The sandbox failed, which is the service's own fault. The call costs no step: try again."
+    meta: dict[str, Any] = {EPISODE_META: _state(view), "resilience-gauntlet/error": error.code}
+    if isinstance(error, OverloadedError):
+        meta["resilience-gauntlet/retry-after-s"] = error.retry_after_s
+    return {"content": [{"type": "text", "text": text}], "isError": True, "_meta": meta}
+
+
+def _refusal(error: GauntletError) -> RpcError:
+    """An episode that could not be had, as a host reads it."""
+    data: dict[str, Any] = {"code": error.code}
+    if isinstance(error, CapacityError):
+        data["retry_after_s"] = error.retry_after_s
+    return RpcError(INVALID_PARAMS if isinstance(error, InputError) else SERVER_ERROR, str(error), data=data)
+
+
+def _gone(error: NoEpisodeError) -> RpcError:
+    return RpcError(_NO_SESSION, f"Session not found. {error}", status=404, data={"code": error.code})
+
+
+def _invalid_params(text: str, call: _Call) -> RpcError:
+    return RpcError(INVALID_PARAMS, text, status=400 if call.stateless else 200)
+
+
+def _needs_episode(method: str) -> RpcError:
+    """Without sessions and without an episode there is only the older way, to which clients fall back on a 404."""
+    if method == "server/discover":
+        return RpcError(
+            METHOD_NOT_FOUND, "There is no such method here: use initialize, or /mcp?episode=ID.", status=404
+        )
+    text = f"{mcp_stateless.VERSION} is spoken at /mcp?episode=ID only: open an episode with POST /episodes."
+    return mcp_stateless.unsupported(mcp_stateless.VERSION, HANDSHAKE_VERSIONS, text)

@@ -73,10 +73,9 @@ def episode_reward() -> Scorer:
         episode = read.raise_for_status().json()
         if episode["status"] == "fault":
             raise RuntimeError("the service failed to grade the submission: there is no score")
-        grade = episode["grade"] or {"feedback": "nothing was submitted", "checks": []}
-        rows = {row["id"]: row["points"] for row in grade["checks"]}
-        told = {"seed": episode["seed"], "split": episode["split"], "rows": rows}
-        return Score(value=episode["reward"] or 0.0, explanation=grade["feedback"], metadata=told)
+        feedback = episode["grade"]["feedback"] if episode["grade"] else "nothing was submitted"
+        told = {name: episode[name] for name in ("seed", "split", "rows")}
+        return Score(value=episode["reward"] or 0.0, explanation=feedback, metadata=told)
 
     return score
 

@@ -37,8 +37,7 @@ async def main() -> None:
             run = await Runner.run(agent, episode["prompt"], max_turns=episode["step_limit"])
         print(run.final_output)
         ended = (await service.get(f"/episodes/{episode['id']}")).raise_for_status().json()
-    rows = {row["id"]: row["points"] for row in ended["grade"]["checks"]}
-    print(json.dumps({"reward": ended["reward"], "seed": ended["seed"], "split": ended["split"], "rows": rows}))
+    print(json.dumps({name: ended[name] for name in ("reward", "seed", "split", "rows")}))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ def main() -> None:
         print(tried.raise_for_status().json()["text"])
         ended = service.post(f"{tools}/submit_code", json={"code": SUBMISSION.read_text()}).raise_for_status().json()
         print(ended["text"])
-        rows = {row["id"]: row["points"] for row in ended["grade"]["checks"]}
-        print(json.dumps({"reward": ended["reward"], "seed": ended["seed"], "split": ended["split"], "rows": rows}))
+        print(json.dumps({name: ended[name] for name in ("reward", "seed", "split", "rows")}))
 
 
 if __name__ == "__main__":

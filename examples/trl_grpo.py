@@ -76,9 +76,8 @@ def gauntlet_reward(
 ) -> list[float | None]:
     """The episodes' rewards. One that the service failed has None, which TRL leaves out: never a zero."""
     for environment in environments:
-        grade = environment.episode.get("grade") or {"checks": []}
-        for row in grade["checks"]:
-            log_metric(f"rows/{row['id']}", row["points"])
+        for row, points in (environment.episode.get("rows") or {}).items():
+            log_metric(f"rows/{row}", points)
     return [environment.reward for environment in environments]
 
 

@@ -18,7 +18,9 @@ from service.episodes import Episodes
 from service.errors import StartError
 from service.gauntlet import Gauntlet
 from service.protocols.mcp import mcp_routes
+from service.protocols.nemo_gym import NeMoGymSession, nemo_gym_routes
 from service.protocols.openenv import openenv_routes
+from service.protocols.ors import ors_routes
 from service.sandbox import Report, Sandbox, SandboxConfig
 from service.settings import Settings
 
@@ -27,6 +29,8 @@ __all__ = ["Condition", "create_app"]
 _DESCRIPTION = """\
 An LLM agent gets a fragile streaming-sensor pipeline and hands in a hardened `process_batch(events, state)`.
 `GET /task` is what it is asked, `POST /execute` lets it try things out, `POST /grade` judges what it hands in."""
+
+_LARGER_BODIES = {"/verify": 8 << 20, "/aggregate_metrics": 8 << 20}  # whole conversations, many rollouts
 
 
 @dataclass
@@ -71,13 +75,16 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.condition = condition
-    app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024)
+    app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024, larger=_LARGER_BODIES)
+    app.add_middleware(NeMoGymSession)
     install(app)
     app.include_router(native_routes(settings, gauntlet, access))
     app.include_router(episode_routes(episodes))
-    app.include_router(mcp_routes(episodes, app.version))
     app.include_router(health_routes(app.version, condition, sandbox, admission, episodes))
+    app.include_router(mcp_routes(episodes, app.version))
+    app.include_router(nemo_gym_routes(episodes))
     app.include_router(openenv_routes(episodes, app.version))
+    app.include_router(ors_routes(episodes, access))
     complete(app, settings)
     return app
 

@@ -9,6 +9,7 @@ GauntletError
 ├── SandboxError        a sandbox process could not be had, or died before the code was delivered; answered 500
 └── EpisodeError        an episode does not take the call
     ├── NoEpisodeError        unknown, closed or expired; answered 404
+    ├── EpisodeExistsError    its id is in use; answered 409
     ├── EpisodeFinishedError  it has ended; answered 409
     └── UnknownToolError      it has no such tool; answered 404
 """
@@ -18,6 +19,7 @@ from typing import ClassVar
 __all__ = [
     "CapacityError",
     "EpisodeError",
+    "EpisodeExistsError",
     "EpisodeFinishedError",
     "ForbiddenError",
     "GauntletError",
@@ -106,6 +108,13 @@ class NoEpisodeError(EpisodeError):
 
     code = "episode_not_found"
     status = 404
+
+
+class EpisodeExistsError(EpisodeError):
+    """Its id, which a protocol had handed out, is in use."""
+
+    code = "episode_exists"
+    status = 409
 
 
 class EpisodeFinishedError(EpisodeError):

@@ -129,24 +129,27 @@ class BodyLimit:
     FastAPI's own `max_body_size` answers in plain text where the length was announced, not with a problem document.
     """
 
-    def __init__(self, app: ASGIApp, *, code_bytes: int) -> None:
-        """Sets the limit.
+    def __init__(self, app: ASGIApp, *, code_bytes: int, larger: Mapping[str, int] | None = None) -> None:
+        """Sets the limits.
 
         Args:
             app: what it stands before.
             code_bytes: largest source; a body may have twice that, for what JSON escapes.
+            larger: bytes that bodies may have on paths where there is more in them than one source.
         """
         self._app = app
         self._code_bytes = code_bytes
         self._limit = body_bytes(code_bytes)
+        self._larger = {path: max(limit, self._limit) for path, limit in (larger or {}).items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reads a request's body up to the limit and hands it on, or answers 413."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _announced_length(scope) > self._limit:
-            await self._refuse(receive, send)
+        limit = self._larger.get(scope["path"], self._limit)
+        if _announced_length(scope) > limit:
+            await self._refuse(limit, receive, send)
             return
         messages: list[Message] = []
         size = 0
@@ -154,8 +157,8 @@ class BodyLimit:
             message = await receive()
             messages.append(message)
             size += len(message.get("body", b""))
-            if size > self._limit:
-                await self._refuse(receive, send)
+            if size > limit:
+                await self._refuse(limit, receive, send)
                 return
             if message["type"] != "http.request" or not message.get("more_body", False):
                 break
@@ -165,10 +168,9 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _refuse(self, receive: Receive, send: Send) -> None:
+    async def _refuse(self, limit: int, receive: Receive, send: Send) -> None:
         detail = (
-            f"The body is larger than {self._limit} bytes; `code` and `expression` may have at most"
-            f" {self._code_bytes} bytes."
+            f"The body is larger than {limit} bytes; `code` and `expression` may have at most {self._code_bytes} bytes."
         )
         answer = problem(413, detail, headers={"Connection": "close"})
         await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})

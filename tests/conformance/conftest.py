@@ -1,10 +1,18 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.clients import EXAMPLES
+from tests.conformance.clients import EXAMPLES, client_python
 
 ROW_POINTS = {"tier1": 20, "tier2_flat": 10, "tier2_heavy_tail": 10, "tier3": 20, "validity": 20, "guardrails": 20}
+OFFLINE_UV = """\
+#!/bin/sh
+case "$*" in
+  *--help*) echo --script ;;
+  "python find "*) echo {python} ;;
+esac
+"""
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +39,16 @@ def graded(request: pytest.FixtureRequest) -> tuple[Path, dict[str, object]]:
     if request.param == "oracle":
         return path, {"reward": 1.0, "rows": ROW_POINTS}
     return path, {"reward": 0.8, "rows": {**ROW_POINTS, "tier3": 0}}
+
+
+@pytest.fixture
+def offline_path(tmp_path: Path) -> str:
+    """A search path whose `uv` finds all that verifiers' chat program needs in the environment that is there already.
+
+    The real one would ask a package index for it, without pins, on every new machine.
+    """
+    python = client_python("verifiers")
+    uv = tmp_path / "uv"
+    uv.write_text(OFFLINE_UV.format(python=python))
+    uv.chmod(0o755)
+    return f"{tmp_path}:{python.parent}:{os.environ['PATH']}"

@@ -1,34 +1,10 @@
 """vf-eval of verifiers 0.4, with a scripted model in the place of a real one."""
 
 import json
-import os
 from pathlib import Path
 
-import pytest
-
-from tests.conformance.clients import EXAMPLES, client_python, run_client
+from tests.conformance.clients import EXAMPLES, run_client
 from tests.conftest import ServiceProcess
-
-UV = """\
-#!/bin/sh
-case "$*" in
-  *--help*) echo --script ;;
-  "python find "*) echo {python} ;;
-esac
-"""
-
-
-@pytest.fixture
-def offline_path(tmp_path: Path) -> str:
-    """A search path whose `uv` finds all that verifiers' chat program needs in the environment that is there already.
-
-    The real one would ask a package index for it, without pins, on every new machine.
-    """
-    python = client_python("verifiers")
-    uv = tmp_path / "uv"
-    uv.write_text(UV.format(python=python))
-    uv.chmod(0o755)
-    return f"{tmp_path}:{python.parent}:{os.environ['PATH']}"
 
 
 def test_vf_eval_pays_what_the_grade_says_by_its_openenv_taskset(

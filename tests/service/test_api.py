@@ -264,7 +264,7 @@ async def test_an_endless_body_is_refused_on_the_way(service: ServiceProcess) ->
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/grade", 405), ("POST", "/task", 405)]
+    ("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/grade", 405), ("DELETE", "/task", 405)]
 )
 async def test_other_errors_are_problem_documents_too(
     client: httpx.AsyncClient, method: str, path: str, status: int

@@ -11,6 +11,7 @@ from service.admission import Admission
 from service.episodes import EpisodeRequest, Episodes, EpisodeStatus
 from service.errors import (
     CapacityError,
+    EpisodeExistsError,
     EpisodeFinishedError,
     ForbiddenError,
     InputError,
@@ -236,18 +237,18 @@ async def test_an_episode_that_is_begun_anew_keeps_its_id_and_its_place(episodes
     grading = asyncio.create_task(episodes.call(first, "submit_code", {"code": ORACLE}))
     await asyncio.sleep(0)
     with pytest.raises(InputError):
-        episodes.open(EpisodeRequest(step_limit=99), episode_id=first)
+        episodes.reset(first, EpisodeRequest(step_limit=99))
     assert episodes.view(first).status is EpisodeStatus.GRADING
-    anew = episodes.open(EpisodeRequest(seed=7), episode_id=first)
+    anew = episodes.reset(first, EpisodeRequest(seed=7))
     assert (anew.id, anew.seed, anew.status, anew.steps) == (first, 7, "running", 0)
     assert (await grading).reward == 1.0
     assert episodes.view(first) == anew
     clock.now += Settings().episode_idle_s
-    assert episodes.open(EpisodeRequest(), episode_id=first).id == first
+    assert episodes.reset(first, EpisodeRequest()).id == first
     for _ in range(2):
         opened(episodes)
     with pytest.raises(CapacityError):
-        episodes.open(EpisodeRequest(), episode_id="of one that is kept no more")
+        episodes.reset("of one that is kept no more", EpisodeRequest())
 
 
 async def test_an_episode_that_is_idle_for_too_long_is_forgotten(episodes: Episodes, clock: Clock) -> None:
@@ -339,3 +340,34 @@ def test_seeds_of_the_test_split_take_the_evaluation_token(
         assert episodes.open(request, authorization="Bearer 0123456789abcdef").split is Split.TEST
     assert episodes.open(EpisodeRequest(split=Split.VALIDATION), authorization=authorization).seed is not None
     assert "0123456789abcdef" not in repr(settings)
+
+
+# What protocols need beside
+
+
+async def test_ending_an_episode_pays_nothing_and_lets_its_place_go(episodes: Episodes) -> None:
+    ended = [await episodes.end(opened(episodes)) for _ in range(3)]
+    assert {(view.status, view.done, view.reward) for view in ended} == {(EpisodeStatus.ABANDONED, True, 0.0)}
+    with pytest.raises(EpisodeFinishedError, match="without a submission"):
+        await episodes.call(ended[2].id, "submit_code", {"code": ORACLE})
+    opened(episodes)
+    assert (await episodes.end(ended[2].id)).status is EpisodeStatus.ABANDONED
+    with pytest.raises(NoEpisodeError):
+        await episodes.end(ended[0].id)
+
+
+async def test_ending_an_episode_waits_for_its_grade(episodes: Episodes) -> None:
+    episode = opened(episodes, suite="classic")
+    submitting = asyncio.create_task(episodes.call(episode, "submit_code", {"code": ORACLE}))
+    await asyncio.sleep(0.005)
+    ended = await episodes.end(episode)
+    assert (ended.status, ended.reward) == (EpisodeStatus.SUBMITTED, 1.0)
+    await submitting
+
+
+async def test_an_id_that_a_protocol_hands_out_is_the_episodes(episodes: Episodes) -> None:
+    view = episodes.open(EpisodeRequest(seed=7), episode_id="a" * 64)
+    assert view.id == "a" * 64
+    with pytest.raises(EpisodeExistsError):
+        episodes.open(EpisodeRequest(seed=8), episode_id="a" * 64)
+    assert episodes.view("a" * 64).seed == 7

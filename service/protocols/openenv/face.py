@@ -41,7 +41,10 @@ class Face:
         Raises:
             GauntletError: as `Episodes.open` does.
         """
-        view = self._episodes.open(request, authorization=authorization, episode_id=session_id)
+        if session_id is None:
+            view = self._episodes.open(request, authorization=authorization)
+        else:
+            view = self._episodes.reset(session_id, request, authorization=authorization)
         return Outcome(
             observation=ResetObservation(prompt=prompt(view.suite)), metadata=_told(view, request.episode_id)
         )
@@ -113,6 +116,5 @@ def _told(view: EpisodeView, name: str | None) -> dict[str, Any]:
         include={"suite", "split", "seed", "status", "done", "reward", "steps", "step_limit", "time_left_s"},
     )
     if view.grade is not None:
-        rows = {row.id: row.points for row in view.grade.checks}
-        told |= {"rows": rows, "grade": view.grade.model_dump(mode="json")}
+        told |= {"rows": view.rows, "grade": view.grade.model_dump(mode="json")}
     return {"episode_id": name or view.id, "session_id": view.id, **told}

@@ -8,7 +8,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.protocols.jsonrpc import INVALID_PARAMS, Message, RpcError
+from service.protocols.mcp.jsonrpc import INVALID_PARAMS, Message, RpcError
 
 __all__ = ["VERSION", "VERSION_HEADER", "check_envelope", "completed", "unsupported"]
 

@@ -1,17 +1,4 @@
-"""MCP (Model Context Protocol) over streamable HTTP, at ``/mcp``: a session is an episode, its id the episode's.
-
-Two ways to a session:
-
-- ``initialize`` opens an episode; the URL's query says which (``/mcp?split=validation&seed=1000000007``). DELETE, which
-  clients send when they leave, closes it, unless it has been handed in: then its reward can still be read.
-- ``/mcp?episode=ID`` is an episode that was opened before (``POST /episodes``). Every session at this URL is that
-  episode, and DELETE leaves it alone. This is for hosts that connect anew for each call, and for the stateless revision
-  2026-07-28, which has no sessions.
-
-HTTP's status is 200 unless MCP's transport names another: an error that is answered with 4xx or 5xx reaches the users
-of many clients without its message. What a model can mend or should read (`isError`) is told from what only its host
-can act on (a JSON-RPC error). On the same path are OpenEnv's methods, ``openenv/session/…`` and `params.session_id`.
-"""
+"""The route of MCP, and its methods."""
 
 import logging
 from collections.abc import Mapping
@@ -32,8 +19,8 @@ from service.errors import (
     SandboxError,
     UnknownToolError,
 )
-from service.protocols import mcp_stateless
-from service.protocols.jsonrpc import (
+from service.protocols.mcp import stateless
+from service.protocols.mcp.jsonrpc import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -91,7 +78,7 @@ class _Call:
 
     @property
     def stateless(self) -> bool:
-        return self.headers.get(mcp_stateless.VERSION_HEADER) == mcp_stateless.VERSION
+        return self.headers.get(stateless.VERSION_HEADER) == stateless.VERSION
 
     @property
     def session(self) -> str | None:
@@ -158,7 +145,7 @@ class _Face:
         method = call.message.method
         if call.query.get("episode") is None:
             raise _needs_episode(method)
-        mcp_stateless.check_envelope(call.message, call.headers)
+        stateless.check_envelope(call.message, call.headers)
         match method:
             case "server/discover":
                 result = self._discover(call)
@@ -168,7 +155,7 @@ class _Face:
                 result = await self._call_tool(call)
             case _:
                 raise RpcError(METHOD_NOT_FOUND, "There is no such method.", status=404)
-        return answer(call.message, mcp_stateless.completed(method, result, self.server))
+        return answer(call.message, stateless.completed(method, result, self.server))
 
     def _initialize(self, call: _Call) -> Response:
         wanted = call.message.params.get("protocolVersion")
@@ -183,7 +170,7 @@ class _Face:
         return answer(call.message, result, headers={SESSION_HEADER: view.id})
 
     def _discover(self, call: _Call) -> dict[str, Any]:
-        versions = [*HANDSHAKE_VERSIONS, mcp_stateless.VERSION]
+        versions = [*HANDSHAKE_VERSIONS, stateless.VERSION]
         return {"supportedVersions": versions, **_described(self._view(call.query["episode"]))}
 
     async def _call_tool(self, call: _Call) -> dict[str, Any]:
@@ -238,9 +225,9 @@ def _read(body: bytes, headers: Mapping[str, str]) -> Message:
 
     What is no message at all is 400 to a client that has negotiated a revision, and 200 to OpenEnv, which wants that.
     """
-    version = headers.get(mcp_stateless.VERSION_HEADER)
-    if version is not None and version not in (*HANDSHAKE_VERSIONS, mcp_stateless.VERSION):
-        raise mcp_stateless.unsupported(version[:64], [*HANDSHAKE_VERSIONS, mcp_stateless.VERSION])
+    version = headers.get(stateless.VERSION_HEADER)
+    if version is not None and version not in (*HANDSHAKE_VERSIONS, stateless.VERSION):
+        raise stateless.unsupported(version[:64], [*HANDSHAKE_VERSIONS, stateless.VERSION])
     try:
         return read_message(body)
     except RpcError as error:
@@ -276,11 +263,7 @@ def _described(view: EpisodeView) -> dict[str, Any]:
 
 
 def _state(view: EpisodeView) -> dict[str, Any]:
-    grade = view.grade
-    return {
-        **view.model_dump(mode="json", exclude={"grade", "text", "execution"}),
-        "rows": {row.id: row.points for row in grade.checks} if grade else None,
-    }
+    return view.model_dump(mode="json", exclude={"grade", "text", "execution"})
 
 
 def _told(response: ToolResponse) -> dict[str, Any]:
@@ -328,5 +311,5 @@ def _needs_episode(method: str) -> RpcError:
         return RpcError(
             METHOD_NOT_FOUND, "There is no such method here: use initialize, or /mcp?episode=ID.", status=404
         )
-    text = f"{mcp_stateless.VERSION} is spoken at /mcp?episode=ID only: open an episode with POST /episodes."
-    return mcp_stateless.unsupported(mcp_stateless.VERSION, HANDSHAKE_VERSIONS, text)
+    text = f"{stateless.VERSION} is spoken at /mcp?episode=ID only: open an episode with POST /episodes."
+    return stateless.unsupported(stateless.VERSION, HANDSHAKE_VERSIONS, text)

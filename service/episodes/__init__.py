@@ -1,0 +1,11 @@
+"""Episodes: what every protocol of the service is a face of.
+
+An episode has a suite, a seed, a number of steps and a deadline. It answers `python_expression` until they are used up;
+the first `submit_code` is graded and ends it, and its reward is the grade's score. An episode that ends without a
+submission has the reward 0. One whose grade was lost through the service's fault has none: null, never 0.
+"""
+
+from service.episodes.models import RUNNING, EpisodeRequest, EpisodeStatus, EpisodeView, ToolResponse
+from service.episodes.store import Episodes
+
+__all__ = ["RUNNING", "EpisodeRequest", "EpisodeStatus", "EpisodeView", "Episodes", "ToolResponse"]

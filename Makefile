@@ -21,7 +21,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not container" $(ARGS)
+	$(BIN)/python -m pytest -m "not container" --numprocesses 2 --dist loadfile $(ARGS)
 
 test-container: $(VENV)/.dev
 	$(BIN)/python -m pytest -m container $(ARGS)

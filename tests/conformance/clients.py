@@ -1,12 +1,14 @@
 """The real clients of the agent frameworks, each in a virtual environment of its own."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,23 @@ def client_python(name: str) -> Path:
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
     environment = ENVIRONMENTS / name
     stamp = environment / "requirements.sha256"
-    if not stamp.exists() or stamp.read_text() != digest:
-        shutil.rmtree(environment, ignore_errors=True)
-        _uv("venv", "--python", PYTHON.get(name, sys.executable), str(environment))
-        python = str(environment / "bin" / "python")
-        _uv("pip", "sync", "--require-hashes", "--python", python, str(requirements))
-        stamp.write_text(digest)
+    with _locked(name):
+        if not stamp.exists() or stamp.read_text() != digest:
+            shutil.rmtree(environment, ignore_errors=True)
+            _uv("venv", "--python", PYTHON.get(name, sys.executable), str(environment))
+            python = str(environment / "bin" / "python")
+            _uv("pip", "sync", "--require-hashes", "--python", python, str(requirements))
+            stamp.write_text(digest)
     return environment / "bin" / "python"
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Has others wait that need the same environment, in other processes of the tests."""
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    with (ENVIRONMENTS / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def run_client(

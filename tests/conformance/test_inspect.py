@@ -1,19 +1,13 @@
 """Inspect AI: the example, by its own command too, and MCP sessions that Inspect keeps itself."""
 
 import json
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
-from service.app import create_app
-from service.settings import Settings
 from tests.conformance.clients import EXAMPLES, client_python, last_json, run_client
+from tests.conformance.faulty_service import faulty_service
 from tests.conftest import ServiceProcess
 
 
@@ -66,24 +60,10 @@ def test_a_connection_that_it_keeps_open_is_one_episode(service: ServiceProcess)
     assert told[2] == "The episode has ended: its submission was graded."
 
 
-@contextmanager
-def service_without_a_sandbox() -> Iterator[str]:
-    """A service whose sandbox was never started: every submission is lost through its own fault."""
-    server = uvicorn.Server(uvicorn.Config(create_app(Settings()), lifespan="off", log_level="critical"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(timeout=30)
-
-
 def test_a_fault_of_the_service_is_an_error_and_no_score(tmp_path: Path) -> None:
     arguments = [str(EXAMPLES / "inspect_task.py")]
     with (
-        service_without_a_sandbox() as url,
+        faulty_service() as url,
         pytest.raises(AssertionError, match="the service failed to grade the submission: there is no score"),
     ):
         run_client("inspect", arguments, url=url, settings={"INSPECT_LOG_DIR": str(tmp_path)})

@@ -146,6 +146,7 @@ def grade_repeatedly(url: str, *, times: int) -> set[float]:
 def footprint(pid: int, scratch: Path) -> tuple[int, int, list[str]]:
     """Processes, with as many waiting for a job as ever, descriptors, and files wherever one could be written."""
     files = [str(path) for folder in (scratch, Path("/dev/shm")) for path in folder.iterdir()]
+    files = [path for path in files if ".org.chromium." not in path]  # of the tests beside this one
     return len(descendants_of(pid)), len(list(Path(f"/proc/{pid}/fd").iterdir())), files
 
 
@@ -155,7 +156,11 @@ def test_the_readmes_rollout_gets_a_reward(service: ServiceProcess) -> None:
     scope: dict[str, Any] = {}
     exec(snippet.replace("http://127.0.0.1:8000", service.url), scope)
     with contextlib.closing(scope["service"]):
-        shown, reward = scope["call_tool"]("python_expression", {"expression": "1 + 1"})
-        assert ("'result': '2'" in shown, reward) == (True, None)
+        assert scope["call_tool"]("python_expression", {"expression": "1 + 1"}) == ("result:\n2", None)
+        shown, ended = scope["call_tool"]("python_code", {})
+        assert ("no such tool" in shown, ended) == (True, None)
         code = next((SUBMISSIONS / "honest").glob("*.py")).read_text()
-        assert scope["call_tool"]("submit_code", {"code": code}) == ("✓ All tiers stable", 1.0)
+        shown, ended = scope["call_tool"]("submit_code", {"code": code})
+        assert ended is not None
+        assert (shown.splitlines()[0], ended["reward"]) == ("Score: 100% - ✓ All tiers stable", 1.0)
+        assert sum(ended["rows"].values()) == 100

@@ -7,8 +7,8 @@ python examples/inspect_task.py [SUBMISSION.py]      # offline, a script as the 
 It runs against GAUNTLET_URL, by default http://127.0.0.1:8000. Offline, Inspect's own command is
 `inspect eval examples/inspect_task.py --model mockllm/model -T submission=solution.py`.
 
-A package that imports this module in the module its entry point of the group `inspect_ai` names has the task known by
-its name: `inspect eval PACKAGE/resilience_gauntlet`.
+Where the package is installed (`pip install '.[inspect]'` in the repository), the task is known by its name:
+`inspect eval resilience_gauntlet/resilience_gauntlet`.
 """
 
 import json

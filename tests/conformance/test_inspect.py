@@ -1,12 +1,15 @@
 """Inspect AI: the example, by its own command too, and MCP sessions that Inspect keeps itself."""
 
 import json
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conformance.clients import EXAMPLES, client_python, last_json, run_client
+from tests.conformance.clients import EXAMPLES, ROOT, client_python, last_json, run_client
 from tests.conformance.faulty_service import faulty_service
 from tests.conftest import ServiceProcess
 
@@ -21,10 +24,25 @@ def test_the_example_runs_an_episode_to_its_reward(
     assert told == {**expected, "seed": 1_000_000_000, "split": "validation"}
 
 
-def test_its_command_evaluates_several_seeds_offline(service: ServiceProcess, partial: Path, tmp_path: Path) -> None:
-    command = [str(client_python("inspect").with_name("inspect")), "eval", "examples/inspect_task.py"]
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place on the import path where the wheel of this project is installed."""
+    place = tmp_path_factory.mktemp("wheel") / "site-packages"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place.parent)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = place.parent.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(place)
+    return place
+
+
+@pytest.mark.parametrize("task", ["examples/inspect_task.py", "resilience_gauntlet/resilience_gauntlet"])
+def test_its_command_evaluates_several_seeds_offline(
+    service: ServiceProcess, partial: Path, tmp_path: Path, task: str, installed: Path
+) -> None:
+    command = [str(client_python("inspect").with_name("inspect")), "eval", task]
     options = ["--model", "mockllm/model", "-T", f"submission={partial}", "-T", "episodes=3", "--display", "plain"]
-    settings = {"INSPECT_LOG_DIR": str(tmp_path), "INSPECT_LOG_FORMAT": "json"}
+    settings = {"INSPECT_LOG_DIR": str(tmp_path), "INSPECT_LOG_FORMAT": "json", "PYTHONPATH": str(installed)}
     run_client("inspect", [*command, *options], url=service.url, settings=settings)
     (path,) = tmp_path.glob("*.json")
     log = json.loads(path.read_text())

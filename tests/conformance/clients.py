@@ -17,6 +17,13 @@ import uv
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 ENVIRONMENTS = ROOT / ".venv" / "clients"
+_OFFLINE_UV = """\
+#!/bin/sh
+case "$*" in
+  *--help*) echo --script ;;
+  "python find "*) echo {python} ;;
+esac
+"""
 PYTHON = {"harbor": "3.12", "nemo-gym": "3.12"}  # what they need; the others run on the Python of the tests
 
 
@@ -71,6 +78,18 @@ def run_client(
     )
     assert run.returncode == 0, f"{run.stdout[-4000:]}\n{run.stderr[-4000:]}"
     return run.stdout
+
+
+def path_without_index(place: Path) -> str:
+    """A search path whose `uv` finds all that verifiers' programs need in the environment that is there already.
+
+    The real one would ask a package index for it, without pins, on every new machine.
+    """
+    python = client_python("verifiers")
+    stub = place / "uv"
+    stub.write_text(_OFFLINE_UV.format(python=python))
+    stub.chmod(0o755)
+    return f"{place}:{python.parent}:{os.environ['PATH']}"
 
 
 def last_json(printed: str) -> Any:

@@ -1,18 +1,10 @@
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.clients import EXAMPLES, client_python
+from tests.conformance.clients import EXAMPLES, path_without_index
 
 ROW_POINTS = {"tier1": 20, "tier2_flat": 10, "tier2_heavy_tail": 10, "tier3": 20, "validity": 20, "guardrails": 20}
-OFFLINE_UV = """\
-#!/bin/sh
-case "$*" in
-  *--help*) echo --script ;;
-  "python find "*) echo {python} ;;
-esac
-"""
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +35,5 @@ def graded(request: pytest.FixtureRequest) -> tuple[Path, dict[str, object]]:
 
 @pytest.fixture
 def offline_path(tmp_path: Path) -> str:
-    """A search path whose `uv` finds all that verifiers' chat program needs in the environment that is there already.
-
-    The real one would ask a package index for it, without pins, on every new machine.
-    """
-    python = client_python("verifiers")
-    uv = tmp_path / "uv"
-    uv.write_text(OFFLINE_UV.format(python=python))
-    uv.chmod(0o755)
-    return f"{tmp_path}:{python.parent}:{os.environ['PATH']}"
+    """A search path on which verifiers' programs find what they need without asking a package index."""
+    return path_without_index(tmp_path)

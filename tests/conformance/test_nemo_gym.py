@@ -100,7 +100,7 @@ def test_vf_eval_runs_the_examples_rows_to_their_reward(
     service: ServiceProcess, graded: tuple[Path, dict[str, Any]], offline_path: str
 ) -> None:
     submission, expected = graded
-    command = [str(NEMO_GYM / "run.py"), str(submission)]
+    command = [str(EXAMPLES / "verifiers" / "run.py"), "nemo_gym", str(submission)]
     printed = run_client("verifiers", command, url=service.url, settings={"PATH": offline_path})
     low = SEEDS[Split.VALIDATION].low
     told = [json.loads(line) for line in printed.rstrip().splitlines()[-2:]]

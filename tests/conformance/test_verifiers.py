@@ -10,7 +10,7 @@ from tests.conftest import ServiceProcess
 def test_vf_eval_pays_what_the_grade_says_by_its_openenv_taskset(
     service: ServiceProcess, partial: Path, offline_path: str
 ) -> None:
-    command = [str(EXAMPLES / "verifiers_openenv" / "run.py"), str(partial)]
+    command = [str(EXAMPLES / "verifiers" / "run.py"), "openenv", str(partial)]
     printed = run_client("verifiers", command, url=service.url, settings={"PATH": offline_path})
     rollouts = [json.loads(line) for line in printed.splitlines() if line.startswith('{"reward"')]
     assert sorted(rollouts, key=lambda rollout: rollout["seed"]) == [

@@ -24,8 +24,8 @@ CLIENTS = [
     ("mcp2", "pydantic_ai_agent.py"),
     ("inspect", "inspect_task.py"),
     ("trl", "trl_grpo.py"),
-    ("verifiers", "verifiers_openenv/run.py"),
-    ("verifiers", "nemo_gym/run.py"),
+    ("verifiers", "verifiers/run.py openenv"),
+    ("verifiers", "verifiers/run.py nemo_gym"),
 ]
 
 
@@ -37,7 +37,8 @@ def test_an_example_gets_its_reward_of_the_container(
     settings = {"INSPECT_LOG_DIR": str(tmp_path)}
     if environment == "verifiers":
         settings["PATH"] = path_without_index(tmp_path)
-    printed = run_client(environment, [str(EXAMPLES / example)], url=composition.url, settings=settings)
+    command = [str(EXAMPLES / example.split(maxsplit=1)[0]), *example.split()[1:]]
+    printed = run_client(environment, command, url=composition.url, settings=settings)
     told = [json.loads(line) for line in printed.splitlines() if line.startswith('{"reward"')]
     assert {float(episode["reward"]) for episode in told} == {1.0}
     assert {episode["split"] for episode in told} <= {"train", "validation"}

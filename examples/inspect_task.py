@@ -29,16 +29,21 @@ SERVICE = os.environ.get("GAUNTLET_URL", "http://127.0.0.1:8000")
 
 
 @task
-def resilience_gauntlet(split: str = "validation", episodes: int = 1, submission: str | None = None) -> Task:
+def resilience_gauntlet(
+    split: str = "validation", episodes: int = 1, first: int = 0, submission: str | None = None
+) -> Task:
     """The task.
 
     Args:
         split: what the seeds are for: train, validation or test.
         episodes: how many, each on a seed of its own.
+        first: the first of these seeds, counted from the split's first.
         submission: a file that a script hands in, in place of a model; relative to this one.
     """
     about = httpx.get(f"{SERVICE}/task", params={"suite": "hardened"}).raise_for_status().json()
-    seeds = range(about["seeds"][split]["low"], about["seeds"][split]["high"] + 1)[:episodes]
+    if split not in about["seeds"]:
+        raise ValueError(f"split: one of {', '.join(about['seeds'])}")
+    seeds = range(about["seeds"][split]["low"], about["seeds"][split]["high"] + 1)[first : first + episodes]
     return Task(
         dataset=MemoryDataset([Sample(about["prompt"], id=seed, metadata={"seed": seed}) for seed in seeds]),
         setup=open_episode(),
@@ -54,8 +59,10 @@ def open_episode() -> Solver:
 
     async def solve(state: TaskState, _: Generate) -> TaskState:
         async with httpx.AsyncClient(base_url=SERVICE, headers=authorization()) as service:
-            opened = await service.post("/episodes", json={"seed": state.metadata["seed"]})
-        episode = opened.raise_for_status().json()["id"]
+            opened = (await service.post("/episodes", json={"seed": state.metadata["seed"]})).json()
+        if "id" not in opened:
+            raise RuntimeError(opened["detail"])
+        episode = opened["id"]
         state.store.set("episode", episode)
         state.tools = await mcp_server_http(url=f"{SERVICE}/mcp?episode={episode}", timeout=120).tools()
         return state

@@ -10,9 +10,10 @@ import os
 import sys
 from pathlib import Path
 
+import httpx2
 from pydantic_ai import Agent
 from pydantic_ai.mcp import MCPToolset
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 SERVICE = os.environ.get("GAUNTLET_URL", "http://127.0.0.1:8000")
@@ -32,15 +33,16 @@ def script(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
 
 
 async def main() -> None:
-    """Runs an agent, and reads what its submission earned."""
-    toolset = MCPToolset(f"{SERVICE}/mcp?split=validation", include_instructions=True, read_timeout=120)
-    agent = Agent(FunctionModel(script), toolsets=[toolset])  # or a real model: Agent("anthropic:claude-…", …)
-    async with agent:  # opens an episode, whose prompt is among the instructions; without it each run opens its own
-        run = await agent.run("Harden the pipeline.")
-    parts = [part for message in run.all_messages() for part in message.parts if isinstance(part, ToolReturnPart)]
-    print(*(part.content for part in parts), sep="\n")
-    result = next(part.content for part in parts if part.tool_name == "submit_code")
-    print(json.dumps({name: result[name] for name in ("reward", "seed", "split", "rows")}))
+    """Runs an agent, and reads what its episode earned."""
+    async with httpx2.AsyncClient(base_url=SERVICE, timeout=120) as service:
+        episode = (await service.post("/episodes", json={"split": "validation"})).raise_for_status().json()
+        url = f"{SERVICE}/mcp?episode={episode['id']}"
+        toolset = MCPToolset(url, read_timeout=120, tool_error_behavior="failed")  # a model may get calls wrong
+        agent = Agent(FunctionModel(script), toolsets=[toolset])  # or a real model: Agent("anthropic:claude-…", …)
+        run = await agent.run(episode["prompt"])
+        print(run.output)
+        ended = (await service.get(f"/episodes/{episode['id']}")).raise_for_status().json()
+    print(json.dumps({name: ended[name] for name in ("reward", "seed", "split", "rows")}))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 SERVICE = os.environ.get("GAUNTLET_URL", "http://127.0.0.1:8000")
+UNFIT = (413, 422)  # arguments that the model got wrong
 TRAINING_SEEDS = range(1_000_000_000)
 
 
@@ -60,15 +61,17 @@ class GauntletEnvironment:
     def _call(self, tool: str, arguments: dict[str, str]) -> str:
         try:
             answer = self._service.post(f"/episodes/{self.episode['id']}/tools/{tool}", json=arguments)
-            if answer.is_client_error:  # the model's own doing, such as a call after the end
+            if answer.status_code in UNFIT:
                 return answer.json()["detail"]
+            if answer.status_code == httpx.codes.CONFLICT:  # the episode has ended, by its time for instance
+                answer = self._service.get(f"/episodes/{self.episode['id']}")
             told = answer.raise_for_status().json()
         except httpx.HTTPError:
             self.reward = None  # the service's fault, unless a later call makes up for it
             raise
         if told["done"]:
             self.episode, self.reward = told, told["reward"]
-        return told["text"]
+        return told.get("text", "The episode has ended.")
 
 
 def gauntlet_reward(

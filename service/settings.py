@@ -12,6 +12,7 @@ from service.errors import StartError
 __all__ = ["PREFIX", "Settings", "read_settings"]
 
 PREFIX = "GAUNTLET_"
+_TOKEN_CHARS = 16
 WEAKENABLE = frozenset({"uid", "rlimits", "landlock", "seccomp"})
 
 
@@ -61,9 +62,7 @@ class Settings(BaseModel):
         900, ge=1, le=604_800, description="seconds without a call after which an episode is forgotten"
     )
     evaluation_token: SecretStr | None = Field(
-        None,
-        min_length=16,
-        description="must be sent with seeds of the test split, where it is set",
+        None, description="must be sent with seeds of the test split, where it is set; 16 characters or more"
     )
     sandbox_uid: int = Field(
         61113, ge=1, le=2**31 - 2, description="user that sandboxed processes become when root runs the service"
@@ -79,6 +78,13 @@ class Settings(BaseModel):
         if self.pool_low > self.pool_high:
             raise ValueError(f"GAUNTLET_POOL_LOW is over GAUNTLET_POOL_HIGH, which is {self.pool_high}")
         return self
+
+    @field_validator("evaluation_token")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < _TOKEN_CHARS:
+            raise ValueError(f"needs at least {_TOKEN_CHARS} characters")
+        return value
 
     @field_validator("sandbox_allow_weaker", mode="before")
     @classmethod

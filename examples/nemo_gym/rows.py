@@ -31,6 +31,8 @@ def rows(split: str, count: int) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] not in {"train", "validation", "test"}:
+        sys.exit("SPLIT is train, validation or test")
     split, count = (sys.argv[1:] + ["train", "1000"][len(sys.argv) - 1 :])[:2]
     for row in rows(split, int(count)):
         print(json.dumps(row))

@@ -68,11 +68,11 @@ class ScriptedModel(BaseHTTPRequestHandler):
 
 def reward_of(rollout: dict[str, Any]) -> dict[str, Any]:
     """What a rollout earned; over OpenEnv, vf-eval keeps no rows."""
-    trace, task = rollout["traces"][0], rollout["task"]["data"]
     if not rollout["ok"]:
-        sys.exit(f"a rollout failed: {trace['errors']}")
+        sys.exit(f"a rollout failed: {json.dumps(rollout)[-2000:]}")
+    trace = rollout["traces"][0]
     if TASKSET == "openenv":
-        return {"reward": trace["rewards"]["openenv_reward"]["score"], **task["reset"]}
+        return {"reward": trace["rewards"]["openenv_reward"]["score"], **rollout["task"]["data"]["reset"]}
     told = trace["info"]["nemo_gym"]  # all that /verify answered, but for the reward
     rows = {row: told[row] for row in ROWS}
     return {"reward": trace["rewards"]["nemo_gym"]["score"], "seed": told["seed"], "split": told["split"], "rows": rows}

@@ -137,6 +137,8 @@ async def test_a_reset_answers_the_prompt_alone_and_its_trainer_the_rest(service
             "status": "running",
             "done": False,
             "reward": None,
+            "grade": None,
+            "rows": None,
             "steps": 0,
             "step_limit": 3,
         }
@@ -207,7 +209,7 @@ async def test_an_episode_without_a_submission_ends_unpaid(service: ServiceProce
         await env.reset(step_limit=1)
         last = await env.call("python_expression", expression="1")
         assert (last["reward"], last["done"], last["metadata"]["status"]) == (0.0, True, "step_limit")
-        assert "grade" not in last["metadata"]
+        assert (last["metadata"]["grade"], last["metadata"]["rows"]) == (None, None)
         await env.reset(time_limit_s=0.05)
         await asyncio.sleep(0.1)
         late = await env.call("submit_code", code=NOTHING)
@@ -242,7 +244,7 @@ def test_a_fault_of_the_service_has_no_reward() -> None:
         ended = socket.receive_json()["data"]
         assert (ended["reward"], ended["done"], ended["metadata"]["status"]) == (None, True, "fault")
         assert ended["observation"]["error"]["error_type"] == "execution_error"
-        assert "rows" not in ended["metadata"]
+        assert ended["metadata"]["rows"] is None
 
 
 # Refusals

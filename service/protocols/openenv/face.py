@@ -113,8 +113,6 @@ def _told(view: EpisodeView, name: str | None) -> dict[str, Any]:
     """What a trainer is told of an episode; once it has ended, with its breakdown."""
     told = view.model_dump(
         mode="json",
-        include={"suite", "split", "seed", "status", "done", "reward", "steps", "step_limit", "time_left_s"},
+        exclude={"id", "text", "execution"},
     )
-    if view.grade is not None:
-        told |= {"rows": view.rows, "grade": view.grade.model_dump(mode="json")}
     return {"episode_id": name or view.id, "session_id": view.id, **told}

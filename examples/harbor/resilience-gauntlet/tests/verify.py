@@ -20,6 +20,7 @@ WITNESS = Path("/app/fragile_pipeline.py")  # of the agent's image: shows that c
 LOGS = Path("/logs/verifier")
 READ_BYTES = 1 << 20  # more than any service takes
 REFUSED = (413, 422)  # too large, or no source at all: the submission's own fault
+SERVICE_FAULTS = 500
 PAUSES_S = (0, 1, 4)
 
 
@@ -52,6 +53,11 @@ def graded(code: str) -> dict[str, Any]:
             begun = post("/episodes", episode)
             episode["seed"] = begun["seed"]
             ended = submit(begun["id"], code)
+        except urllib.error.HTTPError as refused:
+            print(f"the service refused: {refused.code} {refused.read(1000).decode(errors='replace')}")
+            if refused.code < SERVICE_FAULTS:  # it would refuse again: a seed of another split, say
+                break
+            continue
         except (OSError, ValueError) as error:
             print(f"the service failed: {error}")
             continue

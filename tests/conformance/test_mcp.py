@@ -36,11 +36,12 @@ async def mcp(client: httpx.AsyncClient) -> Mcp:
     return mcp
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
 async def test_an_episode_ends_with_its_reward_in_structured_content(
-    client: httpx.AsyncClient, graded: tuple[Path, dict[str, Any]]
+    client: httpx.AsyncClient, graded: tuple[Path, dict[str, Any]], path: str
 ) -> None:
     submission, expected = graded
-    mcp = Mcp(client, "/mcp?split=validation&seed=1000000007")
+    mcp = Mcp(client, f"{path}?split=validation&seed=1000000007")
     await mcp.initialize()
     tried = await mcp.call("python_expression", expression="stats.median([5.0, 8.0])")
     assert (text_of(tried), tried["isError"]) == ("result:\n6.5", False)

@@ -353,11 +353,11 @@ async def test_a_task_may_be_anything_that_an_episode_takes(client: httpx.AsyncC
 @pytest.mark.parametrize(
     ("path", "body", "status", "detail"),
     [
-        ("/task", {"split": "dev", "index": 0}, 400, "Invalid split"),
-        ("/num_tasks", {"split": "\ud800"}, 400, "Invalid split"),
+        ("/task", {"split": "dev", "index": 0}, 400, "Invalid split: use train, validation or test"),
+        ("/num_tasks", {"split": "\ud800"}, 400, "Invalid split: use train, validation or test"),
         ("/task", {"split": "train", "index": 10_000}, 400, "Invalid index"),
         ("/task", {"split": "train", "index": -10_001}, 400, "Invalid index"),
-        ("/create", {"split": "dev", "index": 0}, 400, "Invalid split"),
+        ("/create", {"split": "dev", "index": 0}, 400, "Invalid split: use train, validation or test"),
         ("/create", {"split": "train", "index": 10**30}, 400, "Invalid index"),
         ("/create", {"split": "train", "index": 0, "env_name": "nobody"}, 404, "unknown environment 'nobody'"),
         (

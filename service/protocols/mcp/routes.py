@@ -53,14 +53,17 @@ def mcp_routes(episodes: Episodes, version: str) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     face = _Face(episodes, {"name": "resilience-gauntlet", "title": TITLE, "version": version})
 
+    @router.post("/mcp/")  # as some hosts write it
     @router.post("/mcp")
     async def post(request: Request) -> Response:
         return await face.post(request, await request.body())
 
+    @router.delete("/mcp/")
     @router.delete("/mcp")
     async def delete(request: Request) -> Response:
         return face.delete(request)
 
+    @router.get("/mcp/")
     @router.get("/mcp")
     async def get() -> Response:
         return Response(status_code=405, headers={"Allow": "POST, DELETE"})  # nothing is ever pushed

@@ -202,7 +202,7 @@ def _split(name: str, access: Access, authorization: str | None) -> Split:
     try:
         split = Split(name)
     except ValueError:
-        raise HTTPException(400, "Invalid split") from None
+        raise HTTPException(400, "Invalid split: use train, validation or test") from None
     access.check_seed(SEEDS[split].low, authorization)
     return split
 

@@ -16,6 +16,8 @@ import uv
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+PLACES = 64  # for episodes, in services of the tests that have few
+TOKEN = "a-token-for-those-who-evaluate"
 ENVIRONMENTS = ROOT / ".venv" / "clients"
 _OFFLINE_UV = """\
 #!/bin/sh

@@ -1,8 +1,11 @@
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.conformance.clients import EXAMPLES, path_without_index
+from tests.conformance.clients import EXAMPLES, PLACES, TOKEN, path_without_index
+from tests.conftest import ServiceProcess, running_service
 
 ROW_POINTS = {"tier1": 20, "tier2_flat": 10, "tier2_heavy_tail": 10, "tier3": 20, "validity": 20, "guardrails": 20}
 
@@ -11,6 +14,11 @@ ROW_POINTS = {"tier1": 20, "tier2_flat": 10, "tier2_heavy_tail": 10, "tier3": 20
 def oracle() -> Path:
     """A submission to which every row is due."""
     return EXAMPLES / "solution.py"
+
+
+@pytest.fixture(scope="session")
+def correct(oracle: Path) -> str:
+    return oracle.read_text()
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +45,31 @@ def graded(request: pytest.FixtureRequest) -> tuple[Path, dict[str, object]]:
 def offline_path(tmp_path: Path) -> str:
     """A search path on which verifiers' programs find what they need without asking a package index."""
     return path_without_index(tmp_path)
+
+
+@pytest.fixture
+async def client(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[ServiceProcess]:
+    """A service with few places, which soon forgets, and keeps the test split for those who evaluate."""
+    settings = {"GAUNTLET_EPISODES": str(PLACES), "GAUNTLET_EPISODE_IDLE_S": "2", "GAUNTLET_EVALUATION_TOKEN": TOKEN}
+    with running_service(**settings) as process:
+        yield process
+
+
+@pytest.fixture
+async def scarce(small: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=small.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+async def crowded() -> AsyncIterator[httpx.AsyncClient]:
+    """With as few places, and nobody else in them."""
+    with running_service(GAUNTLET_EPISODES=str(PLACES)) as process:
+        async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
+            yield client

@@ -8,7 +8,6 @@ LATEST = "2025-11-25"
 STATELESS = "2026-07-28"
 EPISODE = "resilience-gauntlet/episode"
 TEST_SEED = 1_500_000_007
-TOKEN = "a-token-for-those-who-evaluate"
 
 
 class Mcp:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,11 @@ import pytest
 from service.app import create_app
 from service.settings import Settings
 from service.task import SEEDS, Split, Suite, prompt
-from tests.conformance.mcp_wire import EPISODE, LATEST, TEST_SEED, TOKEN, Mcp, error_of, result_of, text_of
-from tests.conftest import ServiceProcess, running_service
+from tests.conformance.clients import TOKEN
+from tests.conformance.mcp_wire import EPISODE, LATEST, TEST_SEED, Mcp, error_of, result_of, text_of
+from tests.conftest import running_service
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def correct(oracle: Path) -> str:
-    return oracle.read_text()
-
-
-@pytest.fixture
-async def client(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Ways to an episode at /mcp besides MCP's sessions: named by the URL, without sessions (2026-07-28), OpenEnv's."""
 
 import base64
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +8,11 @@ import httpx
 import pytest
 
 from tests.conformance.mcp_wire import EPISODE, LATEST, STATELESS, Mcp, error_of, result_of, text_of
-from tests.conftest import ServiceProcess, running_service
+from tests.conftest import running_service
 
 pytestmark = pytest.mark.anyio
 
 CALL = {"name": "python_expression", "arguments": {"expression": "6 * 7"}}
-
-
-@pytest.fixture
-def correct(oracle: Path) -> str:
-    return oracle.read_text()
-
-
-@pytest.fixture
-async def client(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture

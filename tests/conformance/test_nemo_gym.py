@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +16,19 @@ import pytest
 from service.app import create_app
 from service.settings import Settings
 from service.task import SEEDS, Split
-from tests.conformance.clients import EXAMPLES, last_json, run_client
+from tests.conformance.clients import EXAMPLES, PLACES, TOKEN, last_json, run_client
 from tests.conformance.conftest import ROW_POINTS
-from tests.conftest import ServiceProcess, running_service
+from tests.conftest import ServiceProcess
 
 pytestmark = pytest.mark.anyio
 
 NEMO_GYM = EXAMPLES / "nemo_gym"
 ORACLE = (EXAMPLES / "solution.py").read_text()
 COOKIE = "ResilienceGauntlet___resilience_gauntlet"
-PLACES = 64
-TOKEN = "an-evaluation-token"
 TRY = {"expression": "6 * 7"}
 AS_JSON = {"content-type": "application/json"}
 NO_TOOL = {"detail": "There is no such tool: use python_expression or submit_code.", "code": "unknown_tool"}
 ENDED = {"detail": "The episode has ended: its submission was graded.", "code": "episode_finished"}
-
-
-@pytest.fixture(scope="module")
-def small() -> Iterator[ServiceProcess]:
-    settings = {"GAUNTLET_EPISODES": str(PLACES), "GAUNTLET_EPISODE_IDLE_S": "2", "GAUNTLET_EVALUATION_TOKEN": TOKEN}
-    with running_service(**settings) as process:
-        yield process
 
 
 class Agent:
@@ -78,19 +69,6 @@ def conversation(*calls: dict[str, Any]) -> dict[str, Any]:
 async def agent(service: ServiceProcess) -> AsyncIterator[Agent]:
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         yield Agent(client)
-
-
-@pytest.fixture
-async def crowded() -> AsyncIterator[httpx.AsyncClient]:
-    with running_service(GAUNTLET_EPISODES=str(PLACES)) as process:
-        async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
-            yield client
-
-
-@pytest.fixture
-async def scarce(small: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=small.url, timeout=60) as client:
-        yield client
 
 
 # The real client

@@ -20,13 +20,12 @@ from websockets.sync.client import connect as connect_sync
 
 from service.app import create_app
 from service.settings import Settings
-from tests.conformance.clients import EXAMPLES, ROOT, client_python, last_json, run_client
+from tests.conformance.clients import EXAMPLES, ROOT, TOKEN, client_python, last_json, run_client
 from tests.conftest import ServiceProcess, running_service
 
 pytestmark = pytest.mark.anyio
 
 SESSIONS = 64
-TOKEN = "a-token-for-those-who-evaluate"
 TEST_SEED = 1_500_000_007
 NOTHING = "def process_batch(events, state):\n    return {}\n"
 STEP = {"type": "step", "data": {"tool_name": "python_expression", "arguments": {"expression": "1"}}}

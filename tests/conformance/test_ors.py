@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +14,18 @@ from service.app import create_app
 from service.protocols.ors.calls import Calls, chunked
 from service.settings import Settings
 from service.task import SEEDS, Split, Suite, prompt
-from tests.conformance.clients import EXAMPLES, last_json, run_client
+from tests.conformance.clients import EXAMPLES, PLACES, TOKEN, last_json, run_client
 from tests.conformance.ors_probe import BLANKS
 from tests.conftest import ServiceProcess, running_service
 
 pytestmark = pytest.mark.anyio
 
 ORACLE = (EXAMPLES / "solution.py").read_text()
-PLACES = 64
-TOKEN = "an-evaluation-token"
 TRY = {"name": "python_expression", "input": {"expression": "6 * 7"}}
 SUBMIT = {"name": "submit_code", "input": {"code": ""}}
 AS_JSON = {"content-type": "application/json"}
 NO_UNICODE = "episode: Input should be a valid string, unable to parse raw data as a unicode string"
 NO_SESSION = {"detail": "Active environment not found"}
-
-
-@pytest.fixture(scope="module")
-def small() -> Iterator[ServiceProcess]:
-    settings = {"GAUNTLET_EPISODES": str(PLACES), "GAUNTLET_EPISODE_IDLE_S": "2", "GAUNTLET_EVALUATION_TOKEN": TOKEN}
-    with running_service(**settings) as process:
-        yield process
-
-
-@pytest.fixture
-async def crowded() -> AsyncIterator[httpx.AsyncClient]:
-    with running_service(GAUNTLET_EPISODES=str(PLACES)) as process:
-        async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
-            yield client
-
-
-@pytest.fixture
-async def scarce(small: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=small.url, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
-async def client(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
-        yield client
 
 
 def events_of(text: str) -> list[tuple[str, str]]:

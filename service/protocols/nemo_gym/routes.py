@@ -1,13 +1,12 @@
 """The routes of the resources server."""
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
@@ -16,12 +15,12 @@ from service.episodes import EpisodeRequest, Episodes, EpisodeStatus, EpisodeVie
 from service.errors import (
     EpisodeExistsError,
     EpisodeFinishedError,
-    GauntletError,
     InputError,
     NoEpisodeError,
     OverloadedError,
     SandboxError,
 )
+from service.protocols.error_route import Refusal, error_route
 from service.protocols.nemo_gym.metrics import aggregated
 from service.protocols.nemo_gym.session import cookie_header, session_id
 from service.task import RUBRIC
@@ -90,7 +89,7 @@ Authorization = Annotated[str | None, Header()]
 
 def nemo_gym_routes(episodes: Episodes) -> APIRouter:
     """The router of the resources server."""
-    router = APIRouter(include_in_schema=False, route_class=_Route)
+    router = APIRouter(include_in_schema=False, route_class=error_route(_refused))
 
     @router.post("/seed_session")
     async def seed_session(row: _Row, request: Request, authorization: Authorization = None) -> Response:
@@ -108,7 +107,7 @@ def nemo_gym_routes(episodes: Episodes) -> APIRouter:
     @router.post("/verify")
     async def verify(row: _Verify, request: Request, authorization: Authorization = None) -> Response:
         # Before anything is graded: what cannot be written back is refused.
-        echo = to_json(row.model_dump(include=_ECHOED), inf_nan_mode="null")
+        echo = _echo(row)
         view = await _settled(episodes, row, session_id(request), authorization)
         if view.status is EpisodeStatus.FAULT:
             return _json({"detail": FAULT_TEXT, "code": "fault", "reward": None, "done": True, **_about(view)}, 500)
@@ -119,6 +118,13 @@ def nemo_gym_routes(episodes: Episodes) -> APIRouter:
         return _json(aggregated(rollouts.verify_responses))
 
     return router
+
+
+def _echo(row: _Verify) -> bytes:
+    try:
+        return to_json(row.model_dump(include=_ECHOED), inf_nan_mode="null")
+    except PydanticSerializationError:
+        raise InputError("body", "nested too deep, or with texts that hold lone surrogates") from None
 
 
 async def _settled(episodes: Episodes, row: _Verify, session: str | None, authorization: str | None) -> EpisodeView:
@@ -160,30 +166,13 @@ def _about(view: EpisodeView) -> dict[str, Any]:
     return view.model_dump(include={"suite", "split", "seed", "status", "steps", "step_limit"})
 
 
-class _Route(APIRoute):
-    """A route whose errors are `{"detail": …, "code": …}`: a model may read them as its tool's answer."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with its errors answered."""
-        handle = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except RequestValidationError as error:
-                return _invalid(error)
-            except PydanticSerializationError:
-                return _refusal(422, "The body is nested too deep, or holds text with lone surrogates", "invalid")
-            except HTTPException as error:
-                return _refusal(error.status_code, str(error.detail), "invalid")
-            except GauntletError as error:
-                return _refused(error)
-
-        return answer
-
-
-def _refused(error: GauntletError) -> Response:
+def _refused(error: Refusal) -> Response:
+    """`{"detail": …, "code": …}`: a model may read it as its tool's answer."""
     match error:
+        case RequestValidationError():
+            return _invalid(error)
+        case HTTPException():
+            return _refusal(error.status_code, str(error.detail), "invalid")
         case OverloadedError():
             return _refusal(error.status, str(error), error.code, {"Retry-After": str(error.retry_after_s)})
         case SandboxError():

@@ -1,15 +1,15 @@
 """How errors read in ORS: `{"detail": …}`, as its reference server answers them."""
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from service.errors import EpisodeExistsError, GauntletError, InputError, NoEpisodeError, OverloadedError
+from service.errors import EpisodeExistsError, InputError, NoEpisodeError, OverloadedError
+from service.protocols.error_route import Refusal, error_route
 
 __all__ = ["NO_SESSION", "DetailRoute"]
 
@@ -18,37 +18,20 @@ _SHOWN = 5
 _SHOWN_CHARS = 200
 
 
-class DetailRoute(APIRoute):
-    """A route whose errors are what FastAPI itself would answer, from which nothing that was sent comes back."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with its errors answered."""
-        handle = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except RequestValidationError as error:
-                return _detail(422, [_problem(item) for item in error.errors()[:_SHOWN]])
-            except HTTPException as error:
-                return _detail(error.status_code, error.detail, error.headers)
-            except GauntletError as error:
-                return _refused(error)
-
-        return answer
-
-
-def _refused(error: GauntletError) -> Response:
+def _refused(error: Refusal) -> Response:
     match error:
+        case RequestValidationError():
+            return _detail(422, [_problem(item) for item in error.errors()[:_SHOWN]])
+        case HTTPException():
+            return _detail(error.status_code, error.detail, error.headers)
         case NoEpisodeError():
             return _detail(404, NO_SESSION)
         case EpisodeExistsError():
             return _detail(400, "Session already exists")
         case InputError():
             return _detail(400, str(error))
-        case OverloadedError():
-            return _detail(error.status, str(error), {"Retry-After": str(error.retry_after_s)})
-    return _detail(error.status, str(error))
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, OverloadedError) else None
+    return _detail(error.status, str(error), headers)
 
 
 def _problem(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,3 +42,7 @@ def _problem(item: Mapping[str, Any]) -> dict[str, Any]:
 def _detail(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> Response:
     body = json.dumps({"detail": detail})  # in ASCII: names may hold lone surrogates
     return Response(body, status, headers=dict(headers or {}), media_type="application/json")
+
+
+DetailRoute = error_route(_refused)
+"""A route whose errors are what FastAPI itself would answer, from which nothing that was sent comes back."""

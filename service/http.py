@@ -19,34 +19,61 @@ _PROBLEM = (
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Refuses a request whose line and headers do not end within 64 KiB; the parser itself would gather any amount."""
+    """Refuses a request whose line and headers do not end within 64 KiB; the parser itself would gather any amount.
+
+    Trailers after a chunked body are bounded in the same way, and dropped: nobody reads them.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = False
+        self._in_trailers = False
         self._head_bytes = 0
         self._refused = False
 
     def on_message_begin(self) -> None:
         """The parser has seen the first byte of a request."""
         super().on_message_begin()
-        self._in_head = True
-        self._head_bytes = 0
+        self._in_trailers = False
+        self._begin_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser has seen a header, or a trailer: uvicorn would add that to the headers."""
+        if not self._in_trailers:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The parser has seen the end of the headers."""
         self._in_head = False
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        """The parser has seen the length of a chunk: after that of the last one there are trailers."""
+        self._in_trailers = True
+        self._begin_head()
+
+    def on_body(self, body: bytes) -> None:
+        """The parser has seen a part of the body."""
+        self._in_head = False
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The parser has seen the end of a request."""
+        self._in_head = False
+        super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
-        """Counts what has come since the request began, as long as its head has not ended."""
+        """Counts what has come since a head began, as long as it has not ended."""
         if self._refused:
             return  # dropped: a connection closed before the client has sent it would take the answer with it
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse()
+        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self._refuse()
+
+    def _begin_head(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0  # before it, the same data may hold another request's body
 
     def _refuse(self) -> None:
         self._refused = True

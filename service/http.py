@@ -1,10 +1,11 @@
-"""HTTP/1.1 as uvicorn speaks it, with what it lacks: a limit on the head of a request."""
+"""HTTP/1.1 and WebSockets as uvicorn speaks them, with what it lacks: limits on heads, and an end to bad handshakes."""
 
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-__all__ = ["BoundedHttpProtocol"]
+__all__ = ["BoundedHttpProtocol", "ClosingWebSocketProtocol"]
 
 HEAD_BYTES = 64 << 10
 _LINGER_S = 2.0
@@ -16,6 +17,7 @@ _PROBLEM = (
     b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
     b'"detail":"The request line and headers have more than 65536 bytes."}'
 )
+_BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -79,3 +81,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refused = True
         self.transport.write(_REFUSAL % (len(_PROBLEM), _PROBLEM))
         self.loop.call_later(_LINGER_S, self.transport.close)
+
+
+class ClosingWebSocketProtocol(WebSocketsSansIOProtocol):
+    """Answers a handshake that cannot be read; uvicorn would keep the socket, and fail over it when it shuts down."""
+
+    def data_received(self, data: bytes) -> None:
+        """Hands on what has come."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.close_sent = True
+            self.transport.write(b"".join(self.conn.data_to_send()) or _BAD_HANDSHAKE)
+            self.transport.close()

@@ -342,6 +342,25 @@ async def test_another_sites_page_gets_no_socket(service: ServiceProcess) -> Non
         assert (await env.reset())["done"] is False
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"), [({"X-Long": "y" * 9000}, 431), ({f"X-{number}": "y" for number in range(200)}, 431)]
+)
+async def test_a_handshake_that_is_too_large_is_answered(
+    service: ServiceProcess, headers: dict[str, str], status: int
+) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with asyncio.timeout(5), player(service.url, **headers):
+            pass
+    assert refused.value.response.status_code == status
+
+
+async def test_frames_are_not_compressed(service: ServiceProcess) -> None:
+    """Half a megabyte of blanks has 600 bytes then: hundreds of frames would be in memory before one was answered."""
+    async with player(service.url) as env:
+        assert env.socket.response is not None
+        assert "Sec-WebSocket-Extensions" not in env.socket.response.headers
+
+
 async def test_an_idle_session_is_gone_until_it_is_reset() -> None:
     with running_service(GAUNTLET_EPISODE_IDLE_S="1") as service:
         async with player(service.url) as env:

@@ -354,6 +354,20 @@ async def test_whole_conversations_may_be_verified_up_to_eight_mib(agent: Agent)
     assert (over.status_code, over.json()["status"]) == (413, 413)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/aggregate_metrics", b'{"verify_responses":[%s]}'),
+        ("/verify", b'{"responses_create_params":{},"response":{"output":[%s]}}'),
+    ],
+)
+async def test_a_million_wrong_members_are_one_error(agent: Agent, path: str, body: bytes) -> None:
+    started = time.monotonic()
+    refused = await agent.post(path, content=body % b",".join([b"1"] * 1_000_000), headers=AS_JSON)
+    assert (refused.status_code, refused.json()["detail"].count("valid dictionary")) == (422, 1)
+    assert time.monotonic() - started < 2
+
+
 async def test_infinities_are_echoed_as_null(agent: Agent) -> None:
     body = b'{"responses_create_params":{"a":NaN,"b":1e999},"response":{"output":[]}}'
     echoed = await agent.post("/verify", content=body, headers=AS_JSON)

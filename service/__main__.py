@@ -12,7 +12,7 @@ import uvicorn
 from service.api.problems import body_bytes
 from service.app import create_app
 from service.errors import StartError
-from service.http import BoundedHttpProtocol
+from service.http import BoundedHttpProtocol, ClosingWebSocketProtocol
 from service.settings import read_settings
 
 __all__ = ["main"]
@@ -41,7 +41,8 @@ def main(host: str, port: int) -> None:
         log_level="warning",
         loop="uvloop",
         http=BoundedHttpProtocol,
-        ws="websockets-sansio",
+        ws=ClosingWebSocketProtocol,
+        ws_per_message_deflate=False,  # one read of it could hold hundreds of frames of the largest size
         ws_max_size=body_bytes(settings.code_kib * 1024),
         timeout_graceful_shutdown=settings.drain_s,
     )

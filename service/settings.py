@@ -82,8 +82,11 @@ class Settings(BaseModel):
     @field_validator("evaluation_token")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < _TOKEN_CHARS:
-            raise ValueError(f"needs at least {_TOKEN_CHARS} characters")
+        token = value.get_secret_value() if value is not None else "-" * _TOKEN_CHARS
+        if len(token) < _TOKEN_CHARS or not all("!" <= character <= "~" for character in token):
+            raise ValueError(
+                f"needs at least {_TOKEN_CHARS} characters, of those that a header can hold without blanks"
+            )
         return value
 
     @field_validator("sandbox_allow_weaker", mode="before")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,15 @@ async def test_a_cookie_keeps_the_session_from_scripts_and_comes_with_every_answ
     ):
         await agent.post(path, **sent)
         assert agent.cookie == kept
+
+
+@pytest.mark.parametrize("name", [COOKIE, "another"])
+async def test_cookies_of_whatever_kind_hold_nobody_up(agent: Agent, name: str) -> None:
+    """Python before 3.11.10 takes the square of the time for backslashes: two seconds for these."""
+    started = time.monotonic()
+    for path in ("/health", "/seed_session"):
+        await agent.client.post(path, json={}, headers={"Cookie": f'{name}="' + "\\" * 20_000 + '"'})
+    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize("path", ["/grade", "/execute", "/episodes", "/create_session", "/task", "/%67rade", "/"])
@@ -320,6 +330,20 @@ async def test_whole_conversations_may_be_verified_up_to_eight_mib(agent: Agent)
     assert (await agent.verify(output))["response"]["output"] == [output]
     over = await agent.post("/verify", conversation({**output, "output": "x" * (8 << 20)}))
     assert (over.status_code, over.json()["status"]) == (413, 413)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/aggregate_metrics", b'{"verify_responses":[%s]}'),
+        ("/verify", b'{"responses_create_params":{},"response":{"output":[%s]}}'),
+    ],
+)
+async def test_a_million_wrong_members_are_one_error(agent: Agent, path: str, body: bytes) -> None:
+    started = time.monotonic()
+    refused = await agent.post(path, content=body % b",".join([b"1"] * 1_000_000), headers=AS_JSON)
+    assert (refused.status_code, refused.json()["detail"].count("valid dictionary")) == (422, 1)
+    assert time.monotonic() - started < 2
 
 
 async def test_infinities_are_echoed_as_null(agent: Agent) -> None:

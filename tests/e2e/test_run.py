@@ -84,7 +84,7 @@ def test_a_service_that_goes_away_ends_the_run_and_loses_nothing_that_was_done(t
 
 
 def test_a_run_on_test_seeds_takes_the_evaluation_token_and_keeps_it_to_itself(tmp_path: Path) -> None:
-    token = {"GAUNTLET_EVALUATION_TOKEN": "for evaluation only"}
+    token = {"GAUNTLET_EVALUATION_TOKEN": "for-evaluation-only"}
     run = ("run", "-n", "2", "--suite", "hardened", "--seed", "1500000000")
     with running_service(**token) as guarded:
         refused = gauntlet(*run, "--service", guarded.url, cwd=tmp_path)

@@ -18,6 +18,10 @@ from tests.service.problems import problem_of
 pytestmark = pytest.mark.anyio
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
+CHUNKED = (
+    b"POST /mcp HTTP/1.1\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    b'28\r\n{"jsonrpc":"2.0","id":1,"method":"ping"}\r\n0\r\n'
+)
 HONEST = {path.stem: path.read_text() for path in (SUBMISSIONS / "honest").glob("*.py")}
 
 
@@ -326,8 +330,10 @@ async def test_every_body_has_an_example(client: httpx.AsyncClient) -> None:
         b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 200_000,
         b"GET /health HTTP/1.1\r\na: " + b"x" * 2_000_000,
         b"GET /" + b"x" * 2_000_000,
+        CHUNKED + b"a: b\r\n" * 200_000,
+        CHUNKED + b"a: " + b"x" * 2_000_000,
     ],
-    ids=["many headers", "one long header", "a long path"],
+    ids=["many headers", "one long header", "a long path", "many trailers", "one long trailer"],
 )
 async def test_a_head_without_end_is_refused_and_holds_nobody_up(service: ServiceProcess, head: bytes) -> None:
     host, port = service.url.removeprefix("http://").split(":")
@@ -342,6 +348,29 @@ async def test_a_head_without_end_is_refused_and_holds_nobody_up(service: Servic
     async with httpx.AsyncClient(base_url=service.url) as client:
         assert (await client.get("/health", headers={"x-long": "y" * 30_000})).status_code == 200
     assert time.monotonic() - started < 1
+
+
+async def test_what_came_before_a_head_counts_for_nothing(service: ServiceProcess) -> None:
+    """A client that sends its next request before it has heard of the last, both in one piece."""
+    body = b'{"expression": "1' + b" " * 100_000 + b'"}'
+    first = b"POST /execute HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(first + body + b"GET /health HTTP/1.1\r\nconnection: cl")
+    await asyncio.sleep(0.3)
+    writer.write(b"ose\r\n\r\n")
+    answers = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert (answers.count(b"HTTP/1.1 "), answers.count(b"HTTP/1.1 200")) == (2, 2)
+
+
+async def test_trailers_are_no_headers(service: ServiceProcess) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(CHUNKED + b"origin: http://elsewhere.example\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.split()[1] == b"200"
 
 
 async def test_fifty_thousand_unknown_members_are_one_error(client: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ from tests.service.problems import problem_of
 pytestmark = pytest.mark.anyio
 
 ORACLE = (EXAMPLES / "solution.py").read_text()
-TOKEN = "an evaluation token"
+TOKEN = "an-evaluation-token"
 PLACES = 64
 
 

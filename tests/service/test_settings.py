@@ -39,8 +39,9 @@ def test_every_setting_is_read_from_the_given_environment() -> None:
             "apparmor",
             "no such layer: apparmor; known: landlock",
         ),
-        ("GAUNTLET_EVALUATION_TOKEN", "too short", "needs at least 16 characters$"),
-        ("GAUNTLET_EVALUATION_TOKEN", "", "needs at least 16 characters$"),
+        ("GAUNTLET_EVALUATION_TOKEN", "too short", "needs at least 16 characters"),
+        ("GAUNTLET_EVALUATION_TOKEN", "", "needs at least 16 characters"),
+        ("GAUNTLET_EVALUATION_TOKEN", "with a line's end\n", "needs at least 16 characters, of those that a header"),
         ("GAUNTLET_MEMORY", "512", "known: .*GAUNTLET_MEMORY_MIB"),
     ],
 )

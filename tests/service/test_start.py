@@ -116,6 +116,21 @@ def test_sigterm_lets_what_is_in_flight_finish() -> None:
         assert service.process.wait(timeout=10) == 0
 
 
+def test_sigterm_lets_it_finish_beside_a_socket_that_never_became_one() -> None:
+    with (
+        running_service() as service,
+        begin_request(service, b'{"expression": "import time; time.sleep(1)"}') as client,
+    ):
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as other:
+            handshake = b"GET /ws HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\nx-long: %s\r\n\r\n"
+            other.sendall(handshake % (b"y" * 9000))
+            time.sleep(0.2)
+            service.process.send_signal(signal.SIGTERM)
+            assert b"200 OK" in client.makefile("rb").read()
+        assert service.process.wait(timeout=10) == 0
+
+
 def test_sigterm_does_not_wait_for_a_client_that_never_ends_its_request() -> None:
     with running_service(GAUNTLET_DRAIN_S="1") as service, begin_request(service, b"{", announced=1000):
         service.process.send_signal(signal.SIGTERM)

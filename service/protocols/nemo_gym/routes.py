@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FailFast
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
 
@@ -30,6 +30,10 @@ __all__ = ["nemo_gym_routes"]
 
 _SHOWN = 5
 _ECHOED = {"responses_create_params", "response"}
+_Object = dict[
+    Any, Any
+]  # keys of JSON are texts; checked as such, each lone surrogate in one would be an error of its own
+_Objects = Annotated[list[_Object], FailFast()]  # four million errors would take minutes and gigabytes
 _OPTIONS = ("suite", "split", "seed", "step_limit", "time_limit_s")
 
 
@@ -54,7 +58,7 @@ class _Response(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    output: list[dict[str, Any]]
+    output: _Objects
 
     def submission(self) -> str | None:
         """The source that the first well-formed call of `submit_code` hands in."""
@@ -68,12 +72,12 @@ class _Response(BaseModel):
 
 
 class _Verify(_Row):
-    responses_create_params: dict[str, Any]
+    responses_create_params: _Object
     response: _Response
 
 
 class _Rollouts(BaseModel):
-    verify_responses: list[dict[str, Any]]
+    verify_responses: _Objects
 
 
 def _session(request: Request) -> str:

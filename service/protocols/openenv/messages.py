@@ -1,10 +1,11 @@
 """What OpenEnv 0.10 puts on the wire, by the names that its schemas have."""
 
+import json
+import reprlib
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from service.episodes import EpisodeRequest
 from service.errors import GauntletError, InputError
@@ -57,6 +58,11 @@ class FrameError(GauntletError):
         self.answer = answer
 
 
+def _written(text: Any) -> Any:
+    """A text as UTF-8 can hold it: a model may have put lone surrogates there."""
+    return text.encode("utf-8", "backslashreplace").decode() if isinstance(text, str) else text
+
+
 class _Action(Request):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,7 +73,9 @@ class CallToolAction(_Action):
     """Calls a tool: python_expression with its expression, or submit_code with the code, which ends the episode."""
 
     type: Literal["call_tool"] = "call_tool"
-    tool_name: str = Field(max_length=1 << 20, description="python_expression or submit_code")
+    tool_name: Annotated[str, BeforeValidator(_written)] = Field(
+        max_length=1 << 20, description="python_expression or submit_code"
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="The tool's arguments, by name")
 
 
@@ -180,13 +188,17 @@ def read_frame(text: str | None) -> tuple[str, dict[str, Any]]:
         InputError: it does not fit its type.
     """
     try:
-        message = from_json(text or "")
+        message = json.loads(text or "")  # as upstream: lone surrogates are a model's, and no reason to end its rollout
     except ValueError as error:
         raise FrameError(ErrorCode.INVALID_JSON, f"Invalid JSON: {error}") from None
+    except RecursionError:
+        raise FrameError(ErrorCode.INVALID_JSON, "Invalid JSON: recursion limit exceeded") from None
     if not isinstance(message, dict):
         raise FrameError(ErrorCode.INVALID_JSON, "Invalid JSON: a message is an object")
     if message.get("type") not in _TYPES:
-        raise FrameError(ErrorCode.UNKNOWN_TYPE, f"Unknown message type: {str(message.get('type', ''))[:64]}")
+        kind = message.get("type", "")
+        shown = kind if isinstance(kind, str) else reprlib.repr(kind)
+        raise FrameError(ErrorCode.UNKNOWN_TYPE, f"Unknown message type: {shown[:64]}")
     if message["type"] == "step" and "data" not in message:
         raise InputError("data", "Field required")
     frame = _read(_Frame, message)
@@ -195,7 +207,7 @@ def read_frame(text: str | None) -> tuple[str, dict[str, Any]]:
 
 def error_frame(code: ErrorCode, message: str, **details: Any) -> dict[str, Any]:
     """The frame that says why there is no answer."""
-    return {"type": "error", "data": {"message": message, "code": code.value, **details}}
+    return {"type": "error", "data": {"message": _written(message), "code": code.value, **details}}
 
 
 _TYPES = ("reset", "step", "state", "close")

@@ -84,9 +84,7 @@ class Settings(BaseModel):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         token = value.get_secret_value() if value is not None else "-" * _TOKEN_CHARS
         if len(token) < _TOKEN_CHARS or not all("!" <= character <= "~" for character in token):
-            raise ValueError(
-                f"needs at least {_TOKEN_CHARS} characters, of those that a header can hold without blanks"
-            )
+            raise ValueError(f"needs at least {_TOKEN_CHARS} characters, all of them ASCII and none a blank")
         return value
 
     @field_validator("sandbox_allow_weaker", mode="before")

@@ -41,7 +41,7 @@ def test_every_setting_is_read_from_the_given_environment() -> None:
         ),
         ("GAUNTLET_EVALUATION_TOKEN", "too short", "needs at least 16 characters"),
         ("GAUNTLET_EVALUATION_TOKEN", "", "needs at least 16 characters"),
-        ("GAUNTLET_EVALUATION_TOKEN", "with a line's end\n", "needs at least 16 characters, of those that a header"),
+        ("GAUNTLET_EVALUATION_TOKEN", "with a line's end\n", "needs at least 16 characters, all of them ASCII"),
         ("GAUNTLET_MEMORY", "512", "known: .*GAUNTLET_MEMORY_MIB"),
     ],
 )

@@ -30,9 +30,8 @@ __all__ = ["nemo_gym_routes"]
 
 _SHOWN = 5
 _ECHOED = {"responses_create_params", "response"}
-_Object = dict[
-    Any, Any
-]  # keys of JSON are texts; checked as such, each lone surrogate in one would be an error of its own
+# The keys are texts, as JSON has no others: checked as such, each lone surrogate in one would be an error of its own.
+_Object = dict[Any, Any]
 _Objects = Annotated[list[_Object], FailFast()]  # four million errors would take minutes and gigabytes
 _OPTIONS = ("suite", "split", "seed", "step_limit", "time_limit_s")
 

@@ -29,16 +29,23 @@ CLIENTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def running(composition: Composition) -> Composition:
+    """The service, whatever tests of before have done to it."""
+    composition.compose("up", "--detach", "--wait", "service")
+    return composition
+
+
 @pytest.mark.timeout(600)  # where an environment is made first
 @pytest.mark.parametrize(("environment", "example"), CLIENTS)
 def test_an_example_gets_its_reward_of_the_container(
-    composition: Composition, environment: str, example: str, tmp_path: Path
+    running: Composition, environment: str, example: str, tmp_path: Path
 ) -> None:
     settings = {"INSPECT_LOG_DIR": str(tmp_path)}
     if environment == "verifiers":
         settings["PATH"] = path_without_index(tmp_path)
     command = [str(EXAMPLES / example.split(maxsplit=1)[0]), *example.split()[1:]]
-    printed = run_client(environment, command, url=composition.url, settings=settings)
+    printed = run_client(environment, command, url=running.url, settings=settings)
     told = [json.loads(line) for line in printed.splitlines() if line.startswith('{"reward"')]
     assert {float(episode["reward"]) for episode in told} == {1.0}
     assert {episode["split"] for episode in told} <= {"train", "validation"}

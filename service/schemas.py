@@ -19,6 +19,7 @@ __all__ = [
     "IntegrityReport",
     "Request",
     "Seed",
+    "check_takes_seed",
     "documented_model",
     "first_error",
 ]
@@ -61,6 +62,12 @@ def _whole(number: Any) -> Any:
 
 Count = Annotated[int, Field(ge=1, strict=True), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=0, le=SEEDS[Split.TEST].high, strict=True), BeforeValidator(_whole)]
+
+
+def check_takes_seed(suite: Suite | None, seed: int | None) -> None:
+    """Refuses a seed for the suite that takes none."""
+    if seed is not None and suite is Suite.CLASSIC:
+        raise PydanticCustomError("no_seed", "The classic suite takes no seed: leave it out")
 
 
 class Request(BaseModel):

@@ -3,9 +3,8 @@
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 
-from service.schemas import Request, Seed, documented_model
+from service.schemas import Request, Seed, check_takes_seed, documented_model
 from service.task import Suite
 
 __all__ = [
@@ -66,8 +65,7 @@ class GradeRequest(Request):
     @field_validator("seed")
     @classmethod
     def _no_seed_of_classic(cls, seed: int | None, info: ValidationInfo) -> int | None:
-        if seed is not None and info.data.get("suite") is Suite.CLASSIC:
-            raise PydanticCustomError("no_seed", "The classic suite takes no seed: leave it out")
+        check_takes_seed(info.data.get("suite"), seed)
         return seed
 
 

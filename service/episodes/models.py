@@ -15,6 +15,7 @@ from service.schemas import (
     GradeResponse,
     Request,
     Seed,
+    check_takes_seed,
     documented_model,
     first_error,
 )
@@ -71,8 +72,7 @@ class EpisodeRequest(Request):
     @classmethod
     def _fitting_seed(cls, seed: int | None, info: ValidationInfo) -> int | None:
         suite, split = info.data.get("suite"), info.data.get("split")
-        if seed is not None and suite is Suite.CLASSIC:
-            raise PydanticCustomError("no_seed", "The classic suite takes no seed: leave it out")
+        check_takes_seed(suite, seed)
         if seed is not None and split is not None and seed not in SEEDS[split]:
             raise PydanticCustomError(
                 "other_split",

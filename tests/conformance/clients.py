@@ -82,6 +82,15 @@ def run_client(
     return run.stdout
 
 
+def assert_example_gets(
+    expected: Mapping[str, Any], environment: str, example: str, submission: Path, *, url: str
+) -> None:
+    """Has a client run an example on a submission, and compares what it tells of its episode."""
+    told = last_json(run_client(environment, [str(EXAMPLES / example), str(submission)], url=url))
+    assert {name: told[name] for name in expected} == expected
+    assert told["split"] == "validation"
+
+
 def path_without_index(place: Path) -> str:
     """A search path whose `uv` finds all that verifiers' programs need in the environment that is there already.
 

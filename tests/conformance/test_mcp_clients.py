@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conformance.clients import EXAMPLES, last_json, run_client
+from tests.conformance.clients import assert_example_gets, last_json, run_client
 from tests.conftest import ServiceProcess, running_service
 
 
@@ -16,9 +16,7 @@ def test_the_examples_run_an_episode_to_its_reward(
     service: ServiceProcess, graded: tuple[Path, dict[str, Any]], environment: str, example: str
 ) -> None:
     submission, expected = graded
-    told = last_json(run_client(environment, [str(EXAMPLES / example), str(submission)], url=service.url))
-    assert {name: told[name] for name in expected} == expected
-    assert told["split"] == "validation"
+    assert_example_gets(expected, environment, example, submission, url=service.url)
 
 
 def played(environment: str, source: str, url: str, *arguments: str) -> Any:

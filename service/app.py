@@ -13,6 +13,7 @@ from service.api.episodes import episode_routes
 from service.api.health import health_routes
 from service.api.native import native_routes
 from service.api.openapi import complete
+from service.api.playground import playground_routes
 from service.api.problems import BodyLimit, install
 from service.episodes import Episodes
 from service.errors import StartError
@@ -23,6 +24,7 @@ from service.protocols.openenv import openenv_routes
 from service.protocols.ors import ors_routes
 from service.sandbox import Report, Sandbox, SandboxConfig
 from service.settings import Settings
+from service.web import page_routes
 
 __all__ = ["Condition", "create_app"]
 
@@ -85,6 +87,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(nemo_gym_routes(episodes))
     app.include_router(openenv_routes(episodes, app.version))
     app.include_router(ors_routes(episodes, access))
+    if settings.page:
+        app.include_router(playground_routes(gauntlet, access))
+        app.router.routes += page_routes(app.version)
     complete(app, settings)
     return app
 

@@ -3,11 +3,12 @@
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 from service.admission import Admission
 from service.errors import InputError
-from service.grading import GRADER_VERSION, Grader
+from service.grading import GRADER_VERSION, CaseTrace, Grader, Row, Tracer
 from service.sandbox import Sandbox
 from service.schemas import CheckRow, ExecuteResponse, GradeResponse, IntegrityReport
 from service.settings import Settings
@@ -28,6 +29,7 @@ class Gauntlet:
         self._max_wall_time_s = settings.max_wall_time_s
         self._sandbox = sandbox
         self._grader = Grader(sandbox)
+        self._tracer = Tracer(sandbox)
         self._admission = admission
 
     async def execute(self, expression: str, *, timeout_s: float | None = None) -> ExecuteResponse:
@@ -44,7 +46,15 @@ class Gauntlet:
             execution = await self._sandbox.execute(expression, timeout_s=timeout_s)
         return ExecuteResponse.model_validate(execution, from_attributes=True)
 
-    async def grade(self, code: str, *, suite: Suite, seed: int | None, audit: bool = False) -> GradeResponse:
+    async def grade(
+        self,
+        code: str,
+        *,
+        suite: Suite,
+        seed: int | None,
+        audit: bool = False,
+        heard: Callable[[CheckRow], None] | None = None,
+    ) -> GradeResponse:
         """Grades a submission.
 
         Args:
@@ -52,6 +62,7 @@ class Gauntlet:
             suite: which inputs.
             seed: what to draw them from; None for the classic suite, or to have one for training drawn.
             audit: whether to look if the grade says what it seems to.
+            heard: is given rows as they are judged, where there is no audit; the grade has the last word.
         """
         self._check_source("code", code)
         started = time.perf_counter()
@@ -62,13 +73,13 @@ class Gauntlet:
             if audit:
                 result, integrity = await self._grader.audit(code, seed=seed)
             else:
-                result = await self._grader.grade(code, seed=seed)
+                result = await self._grader.grade(code, seed=seed, heard=_as_check_rows(heard))
         return GradeResponse(
             passed=result.passed,
             score=result.score,
             points=result.points,
             feedback=result.feedback,
-            checks=[CheckRow.model_validate(asdict(row)) for row in result.rows],
+            checks=[_check_row(row) for row in result.rows],
             suite=suite,
             seed=seed,
             integrity=IntegrityReport.model_validate(integrity, from_attributes=True) if integrity else None,
@@ -76,6 +87,16 @@ class Gauntlet:
             code_sha256=hashlib.sha256(code.encode()).hexdigest(),
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
         )
+
+    async def trace(self, code: str) -> tuple[CaseTrace, ...]:
+        """Shows what becomes of the readings of the classic suite.
+
+        Args:
+            code: the whole source of a submission.
+        """
+        self._check_source("code", code)
+        with self._admission.enter():
+            return await self._tracer.trace(code)
 
     def _check_source(self, field: str, source: str) -> None:
         try:
@@ -85,3 +106,11 @@ class Gauntlet:
             raise InputError(field, reason) from None
         if size > self._code_bytes:
             raise InputError(field, f"has {size} bytes, at most {self._code_bytes} are taken")
+
+
+def _check_row(row: Row) -> CheckRow:
+    return CheckRow.model_validate(asdict(row))
+
+
+def _as_check_rows(heard: Callable[[CheckRow], None] | None) -> Callable[[Row], None] | None:
+    return None if heard is None else lambda row: heard(_check_row(row))

@@ -64,6 +64,9 @@ class Settings(BaseModel):
     evaluation_token: SecretStr | None = Field(
         None, description="must be sent with seeds of the test split, where it is set; 16 characters or more"
     )
+    page: bool = Field(
+        True, description="whether `/` is a page to try the service on, with `/trace` and `/grade/rows` behind it"
+    )
     sandbox_uid: int = Field(
         61113, ge=1, le=2**31 - 2, description="user that sandboxed processes become when root runs the service"
     )

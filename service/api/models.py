@@ -16,6 +16,7 @@ __all__ = [
     "ProblemField",
     "RubricEntry",
     "SeedSpan",
+    "SubmissionRequest",
     "TaskResponse",
 ]
 
@@ -24,6 +25,10 @@ _EXAMPLE_CODE = (
     "def process_batch(events, state):\n"
     "    return {'clean': [], 'mean': 0.0, 'std': 0.0, 'alerts': [], 'telemetry': {}, 'state': state}\n"
 )
+_SEED_OF_HARDENED = [
+    {"properties": {"suite": {"const": "hardened"}}, "required": ["suite"]},
+    {"properties": {"seed": {"type": "null"}}},
+]
 
 
 class ExecuteRequest(Request):
@@ -37,16 +42,13 @@ class ExecuteRequest(Request):
     )
 
 
-class GradeRequest(Request):
-    """A submission: the whole replacement source."""
+class SubmissionRequest(Request):
+    """A submission: the whole replacement source, and what to grade it on."""
 
     model_config = documented_model(
         {"code": _EXAMPLE_CODE, "suite": "classic"},
-        {"code": _EXAMPLE_CODE, "suite": "hardened", "seed": 7, "audit": True},
-        anyOf=[
-            {"properties": {"suite": {"const": "hardened"}}, "required": ["suite"]},
-            {"properties": {"seed": {"type": "null"}}},
-        ],
+        {"code": _EXAMPLE_CODE, "suite": "hardened", "seed": 7},
+        anyOf=_SEED_OF_HARDENED,
     )
 
     code: Source = Field(description="Python source that defines process_batch(events, state)")
@@ -56,17 +58,28 @@ class GradeRequest(Request):
         description="draws the inputs of the hardened suite; left out, the service draws it, and says which. The "
         "classic suite takes none: its inputs are the same for everyone",
     )
-    audit: bool = Field(
-        False,
-        strict=True,
-        description="grades on further seeds and once more on the same, and reports `integrity`; the score is the same",
-    )
 
     @field_validator("seed")
     @classmethod
     def _no_seed_of_classic(cls, seed: int | None, info: ValidationInfo) -> int | None:
         check_takes_seed(info.data.get("suite"), seed)
         return seed
+
+
+class GradeRequest(SubmissionRequest):
+    """A submission, and whether to look twice."""
+
+    model_config = documented_model(
+        {"code": _EXAMPLE_CODE, "suite": "classic"},
+        {"code": _EXAMPLE_CODE, "suite": "hardened", "seed": 7, "audit": True},
+        anyOf=_SEED_OF_HARDENED,
+    )
+
+    audit: bool = Field(
+        False,
+        strict=True,
+        description="grades on further seeds and once more on the same, and reports `integrity`; the score is the same",
+    )
 
 
 class RubricEntry(BaseModel):

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.models import Problem, ProblemField
 from service.errors import GauntletError, InputError, OverloadedError, SandboxError
 
-__all__ = ["BodyLimit", "body_bytes", "documented", "install"]
+__all__ = ["BodyLimit", "body_bytes", "documented", "install", "refusal"]
 
 MEDIA_TYPE = "application/problem+json"
 _LINGER_S = 2.0
@@ -99,6 +99,11 @@ def _field(location: Sequence[str | int]) -> str:
 
 
 async def _refused(_: Request, error: GauntletError) -> JSONResponse:
+    return refusal(error)
+
+
+def refusal(error: GauntletError) -> JSONResponse:
+    """What the service refuses or gets wrong, as a response."""
     match error:
         case InputError():
             fields = [ProblemField(field=error.field, message=error.message)]

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-__all__ = ["CodeProcess", "Executor", "ProcessOutcome"]
+from service.task.contract import ENTRY_POINT
+
+__all__ = ["CodeProcess", "Executor", "ProcessOutcome", "load_failure"]
 
 
 class ProcessOutcome(Protocol):
@@ -67,3 +69,10 @@ class Executor(Protocol):
 
     def process(self) -> AbstractAsyncContextManager[CodeProcess]:
         """A process that is gone when the block is left."""
+
+
+def load_failure(loaded: ProcessOutcome) -> str | None:
+    """Why a source could not be loaded, in one line; None where it could."""
+    if loaded.ok:
+        return None if loaded.defined else f"{ENTRY_POINT} missing"
+    return loaded.summary if loaded.summary.startswith("Syntax error") else f"Import failed: {loaded.summary}"

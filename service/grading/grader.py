@@ -1,18 +1,17 @@
 """Ties cases, processes, checks and score together."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from service.errors import GauntletError
-from service.grading.answers import Answer
 from service.grading.audit import Integrity, derived_seeds, integrity_of
 from service.grading.cases import HANDED_ON, Case, classic_cases
-from service.grading.executor import CodeProcess, Executor, ProcessOutcome
+from service.grading.executor import CodeProcess, Executor, load_failure
 from service.grading.hardened import hardened_draws
 from service.grading.judge import CaseJudge
 from service.grading.scan import GUARDRAIL_WORDS, WORDS_NEEDED, guardrail_words
-from service.grading.score import GRADER_VERSION, Grade, rows_of, score_rows
+from service.grading.score import GRADER_VERSION, Grade, Row, row_of, rows_of, score_rows
 from service.task.contract import ENTRY_POINT, RUBRIC
 
 __all__ = ["Grader"]
@@ -49,12 +48,14 @@ class Grader:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def grade(self, code: str, *, seed: int | None = None) -> Grade:
+    async def grade(self, code: str, *, seed: int | None = None, heard: Callable[[Row], None] | None = None) -> Grade:
         """Grades one submission.
 
         Args:
             code: its whole source.
             seed: draws the cases of the hardened suite; None for the classic suite.
+            heard: is given each row that the end of a case decides, as it does. The grade has the last word: a source
+                that another process cannot load loses them all.
 
         Returns:
             A grade, whatever the submission did.
@@ -62,7 +63,7 @@ class Grader:
         Raises:
             GauntletError: the executor's own fault: there is no grade then.
         """
-        return _judged(*await self._runs(code, seed))
+        return _judged(*await self._runs(code, seed, heard=heard))
 
     async def audit(self, code: str, *, seed: int | None = None) -> tuple[Grade, Integrity]:
         """Grades one submission, and looks whether the grade says what it seems to.
@@ -82,14 +83,22 @@ class Grader:
         further = {other: await self.grade(code, seed=other) for other in derived_seeds(code, seed)}
         return (grade := _judged(source, once)), integrity_of(grade, further, _digests(once), _digests(again))
 
-    async def _runs(self, code: str, seed: int | None, *, witnessed: bool = False) -> tuple[_Source, list[_CaseRun]]:
+    async def _runs(
+        self,
+        code: str,
+        seed: int | None,
+        *,
+        witnessed: bool = False,
+        heard: Callable[[Row], None] | None = None,
+    ) -> tuple[_Source, list[_CaseRun]]:
         first, *others = _draws(seed)
         source: asyncio.Future[_Source] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
                 judge = CaseJudge(first(), witnessed=witnessed)
-                tasks = [group.create_task(self._prepare_and_run(judge, code, source))]
-                tasks += [group.create_task(self._run(draw, source, witnessed=witnessed)) for draw in others]
+                runs = [self._prepare_and_run(judge, code, source)]
+                runs += [self._run(draw, source, witnessed=witnessed) for draw in others]
+                tasks = [group.create_task(_telling(run, source, heard) if heard else run) for run in runs]
         except* GauntletError as faults:
             raise faults.exceptions[0] from None
         return source.result(), [task.result() for task in tasks]
@@ -120,6 +129,26 @@ class Grader:
         return run
 
 
+async def _telling(
+    run: Awaitable[_CaseRun], source: "asyncio.Future[_Source]", heard: Callable[[Row], None]
+) -> _CaseRun:
+    ended = await run
+    for row, broken in _decided(ended, source.result()):
+        heard(row_of(row, broken))
+    return ended
+
+
+def _decided(run: _CaseRun, source: _Source) -> Iterator[tuple[str, str | None]]:
+    """The rows that the end of one case decides, each with why it is lost."""
+    row, broken = run.judge.case.row, run.judge.row_broken
+    if run.load_failure is not None:
+        return
+    if row != "validity" or broken is not None:  # it holds only when mean and std of every case do
+        yield row, broken
+    if row == "tier3":  # whose calls have shown the telemetry
+        yield "guardrails", _guardrails_broken(source, [run])
+
+
 def _draws(seed: int | None) -> Sequence[Callable[[], Case]]:
     if seed is not None:
         return hardened_draws(GRADER_VERSION, seed)
@@ -129,15 +158,15 @@ def _draws(seed: int | None) -> Sequence[Callable[[], Case]]:
 async def _prepared(process: CodeProcess, code: str, *, drawn: bool) -> _Source:
     compiled = await process.compile(code, GUARDRAIL_WORDS if drawn else ())
     if not compiled.ok:
-        return _Source(code, failure=_load_failure(compiled))
+        return _Source(code, failure=load_failure(compiled))
     return _Source(code, compiled.compiled, compiled.found if drawn else guardrail_words(code))
 
 
 async def _load_and_call(process: CodeProcess, source: _Source, judge: CaseJudge) -> str | None:
     """Makes calls until the process is to be replaced; answers why the source could not be loaded, if it could not."""
     loaded = await process.load(source.code, ENTRY_POINT, source.compiled)
-    if not loaded.ok or not loaded.defined:
-        return _load_failure(loaded)
+    if (failure := load_failure(loaded)) is not None:
+        return failure
     is_new = True
     while (call := judge.next_call) is not None and (is_new or not call.in_new_process):
         if call.state is not HANDED_ON:
@@ -147,17 +176,8 @@ async def _load_and_call(process: CodeProcess, source: _Source, judge: CaseJudge
         else:
             outcome = await process.call_again(call.events, whole_state=call.whole_state)
         is_new = False
-        if outcome.ok:
-            judge.hear(Answer(outcome.returned, outcome.given_state))
-        else:
-            judge.fail(outcome.summary)
+        judge.take(outcome)
     return None
-
-
-def _load_failure(loaded: ProcessOutcome) -> str:
-    if loaded.ok:
-        return f"{ENTRY_POINT} missing"
-    return loaded.summary if loaded.summary.startswith("Syntax error") else f"Import failed: {loaded.summary}"
 
 
 def _digests(runs: Sequence[_CaseRun]) -> dict[str, str]:

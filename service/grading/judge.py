@@ -6,6 +6,7 @@ from typing import Any
 from service.grading.answers import Answer, BrokenError
 from service.grading.cases import HANDED_ON, Call, Case, valid_range
 from service.grading.checks import CLASSIC_CHECKS, Given, check_spread
+from service.grading.executor import ProcessOutcome
 from service.grading.hardened_checks import HARDENED_CHECKS, TelemetryEvidence
 
 __all__ = ["CaseJudge"]
@@ -55,6 +56,13 @@ class CaseJudge:
         """The call whose answer can still change the verdict."""
         calls = self.case.calls
         return calls[self._heard] if self.row_broken is None and self._heard < len(calls) else None
+
+    def take(self, outcome: ProcessOutcome) -> None:
+        """Judges what came of the next call, answer or not."""
+        if outcome.ok:
+            self.hear(Answer(outcome.returned, outcome.given_state))
+        else:
+            self.fail(outcome.summary)
 
     def hear(self, answer: Answer) -> None:
         """Judges the answer to the next call."""

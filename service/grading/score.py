@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from service.task.contract import RUBRIC, RubricRow
 
-__all__ = ["GRADER_VERSION", "Grade", "Row", "rows_of", "score_rows"]
+__all__ = ["GRADER_VERSION", "Grade", "Row", "row_of", "rows_of", "score_rows"]
 
 GRADER_VERSION = "1.1.0"
 _ALL_HOLD = "✓ All tiers stable"
@@ -47,6 +47,11 @@ class Grade:
     points: int
     feedback: str
     rows: tuple[Row, ...]
+
+
+def row_of(row: str, broken: str | None) -> Row:
+    """Makes the row of an id from why it is lost, if it is."""
+    return _row(next(rubric for rubric in RUBRIC if rubric.id == row), broken)
 
 
 def rows_of(broken: Mapping[str, str]) -> tuple[Row, ...]:

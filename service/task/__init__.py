@@ -1,6 +1,7 @@
 """What the agent is asked: the prompt, the fragile pipeline in it, the tools and the rubric's wording. Pure."""
 
 from service.task.contract import (
+    BUFFER_LIMIT,
     ENTRY_POINT,
     RUBRIC,
     SEEDS,
@@ -18,6 +19,7 @@ from service.task.prompt import fragile_pipeline, prompt
 from service.task.tools import ToolFormat, tool_schemas
 
 __all__ = [
+    "BUFFER_LIMIT",
     "ENTRY_POINT",
     "RUBRIC",
     "SEEDS",

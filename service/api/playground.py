@@ -1,0 +1,119 @@
+"""What the web page calls beyond the task's own endpoints; programs may as well."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.access import Access
+from service.api.models import Problem, Source, SubmissionRequest
+from service.api.problems import documented, refusal
+from service.errors import GauntletError
+from service.gauntlet import Gauntlet
+from service.grading import CaseTrace
+from service.schemas import CheckRow, GradeResponse, Request, documented_model
+from service.task import BUFFER_LIMIT
+
+__all__ = ["playground_routes"]
+
+
+class TraceRequest(Request):
+    """A submission: the whole replacement source."""
+
+    model_config = documented_model({"code": "def process_batch(events, state):\n    return {'clean': events}\n"})
+
+    code: Source = Field(description="Python source that defines process_batch(events, state)")
+
+
+class TraceResponse(BaseModel):
+    """What became of every reading."""
+
+    model_config = ConfigDict(frozen=True)
+
+    buffer_limit: int = Field(description="rows that a buffer may hold after every call")
+    cases: tuple[CaseTrace, ...] = Field(description="of the classic suite; a row may be lost for the source, too")
+
+
+class GradeLine(BaseModel):
+    """One line of a streamed grade; it has one of these."""
+
+    model_config = ConfigDict(frozen=True)
+
+    row: CheckRow | None = None
+    grade: GradeResponse | None = None
+    problem: Problem | None = None
+
+
+class JsonLines(StreamingResponse):
+    """One JSON object in every line."""
+
+    media_type = "application/jsonl"
+
+
+def playground_routes(gauntlet: Gauntlet, access: Access) -> APIRouter:
+    """The router of ``/grade/rows`` and ``/trace``."""
+    router = APIRouter(tags=["page"])
+
+    @router.post(
+        "/grade/rows",
+        response_class=JsonLines,
+        responses={200: {"model": GradeLine}, **documented(400, 403, 413, 422, 500, 503)},
+    )
+    async def grade_rows(
+        request: SubmissionRequest, authorization: Annotated[str | None, Header()] = None
+    ) -> JsonLines:
+        """Grades like `POST /grade`, and answers each row as it is judged: one JSON object in every line.
+
+        First come lines `{"row": …}`, in the order in which cases end, then one line `{"grade": …}` with the answer of
+        `POST /grade`, which has the last word: code that one of its processes cannot load loses every row. A fault of
+        the service after the first row is the line `{"problem": …}` instead, and there is no grade.
+        """
+        access.check_seed(request.seed, authorization)
+        lines = _lines(gauntlet, request)
+        first = await anext(lines)  # so that a refusal has its own status
+        return JsonLines(_after(first, lines))
+
+    @router.post("/trace", responses=documented(400, 413, 422, 500, 503))
+    async def trace(request: TraceRequest) -> TraceResponse:
+        """Runs a submission on the public cases, and answers what became of each reading and of the buffer.
+
+        All calls of a case are made, whatever its row has come to. There is no such thing for the hardened suite.
+        """
+        return TraceResponse(buffer_limit=BUFFER_LIMIT, cases=await gauntlet.trace(request.code))
+
+    return router
+
+
+async def _lines(gauntlet: Gauntlet, request: SubmissionRequest) -> AsyncIterator[str]:
+    """The lines of a grade; who stops reading them ends it."""
+    rows: asyncio.Queue[CheckRow | None] = asyncio.Queue()
+    grading = asyncio.create_task(
+        gauntlet.grade(request.code, suite=request.suite, seed=request.seed, heard=rows.put_nowait)
+    )
+    grading.add_done_callback(lambda _: rows.put_nowait(None))
+    has_begun = False
+    try:
+        while (row := await rows.get()) is not None:
+            yield _line(GradeLine(row=row))
+            has_begun = True
+        try:
+            yield _line(GradeLine(grade=grading.result()))
+        except GauntletError as error:
+            if not has_begun:
+                raise
+            yield _line(GradeLine(problem=Problem.model_validate_json(bytes(refusal(error).body))))
+    finally:
+        grading.cancel()
+
+
+async def _after(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for line in lines:
+        yield line
+
+
+def _line(line: GradeLine) -> str:
+    return line.model_dump_json(exclude_unset=True) + "\n"

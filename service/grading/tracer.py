@@ -1,0 +1,72 @@
+"""Runs a submission on the public cases to show what becomes of their readings."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from service.errors import GauntletError
+from service.grading.answers import Answer
+from service.grading.cases import HANDED_ON, Call, Case, classic_cases
+from service.grading.executor import CodeProcess, Executor, ProcessOutcome, load_failure
+from service.grading.judge import CaseJudge
+from service.grading.trace import CallTrace, CaseTrace, trace_call, trace_events
+from service.task.contract import ENTRY_POINT
+
+__all__ = ["Tracer"]
+
+
+class Tracer:
+    """Traces submissions on the classic suite, whose inputs are the same for everyone; there is none for the other."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def trace(self, code: str) -> tuple[CaseTrace, ...]:
+        """Traces one submission: the cases side by side, each in a process of its own.
+
+        Args:
+            code: its whole source.
+
+        Returns:
+            The five cases, whatever the submission did.
+
+        Raises:
+            GauntletError: the executor's own fault.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._traced(code, case)) for case in classic_cases()]
+        except* GauntletError as faults:
+            raise faults.exceptions[0] from None
+        return tuple(task.result() for task in tasks)
+
+    async def _traced(self, code: str, case: Case) -> CaseTrace:
+        judge = CaseJudge(case)
+        async with self._executor.process() as process:
+            failure = load_failure(await process.load(code, ENTRY_POINT, None))
+            outcomes = [outcome async for outcome in _outcomes(process, case)] if failure is None else []
+        for outcome in outcomes:
+            if judge.next_call is not None:
+                judge.take(outcome)
+        events, strangers = trace_events(case.calls[0].events, outcomes[0].returned if outcomes else None)
+        calls = tuple(map(_call_trace, outcomes))
+        return CaseTrace(case.id, case.row, failure or judge.row_broken, judge.spread_broken, events, strangers, calls)
+
+
+async def _outcomes(process: CodeProcess, case: Case) -> AsyncIterator[ProcessOutcome]:
+    """Makes all calls of a case, the last of them the one that gives nothing."""
+    for call in case.calls:
+        yield (outcome := await _called(process, call))
+        if not outcome.ok:
+            return
+
+
+async def _called(process: CodeProcess, call: Call) -> ProcessOutcome:
+    if call.state is HANDED_ON:
+        return await process.call_again(call.events, whole_state=call.whole_state)
+    return await process.call(call.events, call.state, whole_state=call.whole_state)
+
+
+def _call_trace(outcome: ProcessOutcome) -> CallTrace:
+    if not outcome.ok:
+        return CallTrace(error=outcome.summary)
+    return trace_call(Answer(outcome.returned, outcome.given_state))

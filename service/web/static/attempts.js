@@ -1,0 +1,100 @@
+// What this visitor has handed in, kept in this browser.
+
+const KEY = "resilience-gauntlet.attempts";
+const DRAFT = "resilience-gauntlet.draft";
+const MOST = 50;
+
+/** @returns {Array<{ id: string, at: string, code: string, grade: object }>} newest first */
+export function readAttempts() {
+  const kept = parsed(read(KEY));
+  return Array.isArray(kept) ? kept.filter(isAttempt) : [];
+}
+
+/** Keeps one more; where there is no room, the oldest make it. Answers whether it could be kept. */
+export function addAttempt(attempt) {
+  let kept = [attempt, ...readAttempts()].slice(0, MOST);
+  while (kept.length && !write(KEY, JSON.stringify(kept))) kept = kept.slice(0, -1);
+  return kept.length > 0;
+}
+
+export function removeAttempt(id) {
+  write(KEY, JSON.stringify(readAttempts().filter((attempt) => attempt.id !== id)));
+}
+
+export function removeAttempts() {
+  remove(KEY);
+}
+
+/** What stood in the editor when the page was left, null where nothing did. */
+export function readDraft() {
+  return read(DRAFT);
+}
+
+export function keepDraft(code) {
+  write(DRAFT, code);
+}
+
+export function dropDraft() {
+  remove(DRAFT);
+}
+
+/** Calls back when another tab of this browser changes the attempts. */
+export function onChangeElsewhere(changed) {
+  addEventListener("storage", (event) => (event.key === KEY || event.key === null) && changed());
+}
+
+/** A link to grade on the same inputs. */
+export function linkTo({ suite, seed }) {
+  const link = new URL(location.pathname, location.href);
+  link.searchParams.set("suite", suite);
+  if (seed !== null && seed !== undefined) link.searchParams.set("seed", seed);
+  return link.href;
+}
+
+/** A command that grades the same code on the same inputs, in which nothing but printable ASCII stands. */
+export function curlFor({ code, grade }, needsToken) {
+  const body = { code, suite: grade.suite, ...(grade.seed === null ? {} : { seed: grade.seed }) };
+  const json = JSON.stringify(body).replace(/[\u007f-\uffff']/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return [
+    `curl -s '${new URL("grade", location.href).href.replaceAll("'", "%27")}'`,
+    "-H 'content-type: application/json'",
+    ...(needsToken ? ['-H "authorization: Bearer $GAUNTLET_EVALUATION_TOKEN"'] : []),
+    `--data-raw '${json}'`,
+  ].join(" \\\n  ");
+}
+
+function isAttempt(each) {
+  return typeof each?.id === "string" && typeof each.at === "string" && typeof each.code === "string" && Array.isArray(each.grade?.checks);
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text ?? "[]");
+  } catch {
+    return [];
+  }
+}
+
+// A browser may refuse to keep anything: the page works all the same.
+function read(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function write(key, text) {
+  try {
+    localStorage.setItem(key, text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function remove(key) {
+  try {
+    localStorage.removeItem(key);
+  } catch { /* nothing was kept */ }
+}

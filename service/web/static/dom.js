@@ -1,0 +1,73 @@
+// Elements from texts: nothing here, or anywhere on the page, reads a text as HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element with attributes (functions are listeners) and children (texts are shown as they are). */
+export function element(name, attributes = {}, ...children) {
+  return filled(document.createElement(name), attributes, children);
+}
+
+/** The same for SVG. */
+export function shape(name, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, name), attributes, children);
+}
+
+function filled(made, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(name, value);
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value === true ? "" : String(value));
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** The element of an id. */
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+// Controls of terminals, marks of writing direction, and what has no width: a text could hide what it says behind them.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+/** A text in which every character can be seen. */
+export function visible(text) {
+  return text.replaceAll("\r\n", "\n").replace(HIDDEN, (character) => {
+    const code = character.charCodeAt(0);
+    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}
+
+/** Shows an error above what it is about, or takes it away. */
+export function alertIn(place, error) {
+  place.replaceChildren();
+  if (!error) return;
+  place.append(element("p", { class: "alert" }, visible(error.message)));
+}
+
+/** A number as a person reads it. */
+export function figure(number, digits = 3) {
+  return Number.isFinite(number) ? new Intl.NumberFormat("en", { maximumSignificantDigits: digits }).format(number) : "–";
+}
+
+/** Gives a file to the visitor. */
+export function download(name, text, type) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  element("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** Copies a text, and says so on the button; where the browser does not let a page do that, it is shown to be copied by hand. */
+export async function copy(text, button) {
+  const says = button.textContent;
+  button.parentElement.querySelector(".copied")?.remove();
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = says; }, 2000);
+  } catch {
+    const field = element("textarea", { class: "copied", readonly: true, rows: 3, "aria-label": `${says}: the text to copy` });
+    field.value = text;
+    button.parentElement.append(field);
+    field.select();
+  }
+}

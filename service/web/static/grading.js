@@ -1,0 +1,138 @@
+// Grading: rows as they are judged, the verdict, and the attempts before.
+
+import { addAttempt, curlFor, linkTo, onChangeElsewhere, readAttempts, removeAttempt, removeAttempts } from "./attempts.js";
+import { alertIn, byId, copy, download, element, visible } from "./dom.js";
+import { grade } from "./service.js";
+
+/** @param {{ source: object, inputs: object, graded: (code: string, grade: object) => void }} parts */
+export function setUpGrading({ source, inputs, graded }) {
+  let shown = null; // the attempt whose rows are shown
+  let running = null;
+
+  showAttempts();
+  onChangeElsewhere(showAttempts);
+
+  byId("submission").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (inputs.isValid()) run();
+  });
+  byId("stop").addEventListener("click", () => running?.abort());
+  byId("download").addEventListener("click", () => download(`attempt-${shown.id}.json`, JSON.stringify(shown, null, 2), "application/json"));
+  byId("copy-curl").addEventListener("click", (event) => copy(curlFor(shown, inputs.needsToken(shown.grade.seed)), event.currentTarget));
+
+  async function run() {
+    const code = source.read();
+    const { suite, seed } = inputs.read();
+    running = new AbortController();
+    begin(suite);
+    try {
+      const answer = await grade({ code, suite, ...(seed === null ? {} : { seed }) }, showRow, running.signal);
+      const attempt = { id: newId(), at: new Date().toISOString(), code, grade: answer };
+      show(attempt);
+      if (!addAttempt(attempt)) alertIn(byId("grade-alert"), new Error("This browser keeps nothing for this page: download the attempt, or it is gone with the page."));
+      showAttempts();
+      graded(code, answer);
+    } catch (error) {
+      fail(error);
+    } finally {
+      end();
+    }
+  }
+
+  function begin(suite) {
+    shown = null;
+    clearRows();
+    alertIn(byId("grade-alert"), null);
+    byId("verdict").className = "";
+    byId("verdict").textContent = `Grading on ${suite}…`;
+    byId("result-tools").hidden = true;
+    byId("grade").disabled = true;
+    byId("stop").hidden = false;
+    byId("rows").setAttribute("aria-busy", "true");
+  }
+
+  function end() {
+    running = null;
+    byId("grade").disabled = false;
+    byId("stop").hidden = true;
+    byId("rows").removeAttribute("aria-busy");
+  }
+
+  function fail(error) {
+    clearRows();
+    const wasStopped = error.name === "AbortError";
+    byId("verdict").textContent = wasStopped ? "Stopped: not graded." : "Not graded.";
+    if (wasStopped) return;
+    alertIn(byId("grade-alert"), error);
+    if (error.status === 401 || error.status === 403) inputs.askForToken();
+  }
+
+  function show(attempt) {
+    shown = attempt;
+    const { grade: answer } = attempt;
+    const on = answer.suite === "classic" ? "classic" : `hardened, seed ${answer.seed}`;
+    answer.checks.forEach(showRow);
+    byId("verdict").className = answer.passed ? "good" : "bad";
+    byId("verdict").textContent = visible(`${Math.round(answer.score * 100)} % on ${on}, ${answer.points} of 100 points. ${answer.feedback}`);
+    byId("result-tools").hidden = false;
+  }
+
+  function showAttempts() {
+    const attempts = readAttempts();
+    const list = byId("attempt-list");
+    if (!attempts.length) {
+      list.replaceChildren(element("p", {}, "None yet."));
+      return;
+    }
+    const lines = attempts.map((attempt) => {
+      const { grade: answer, at } = attempt;
+      const when = new Date(at).toLocaleString();
+      const button = (label, act) => element("button", { type: "button", "aria-label": `${label}: attempt of ${when}`, click: act }, label);
+      return element(
+        "tr", { "data-attempt": attempt.id },
+        element("td", {}, element("time", { datetime: at }, when)),
+        element("td", {}, element("a", { href: linkTo(answer) }, answer.seed === null ? answer.suite : `${answer.suite} ${answer.seed}`)),
+        element("td", { class: answer.passed ? "good" : "bad" }, `${answer.passed ? "✓" : "✗"} ${Math.round(answer.score * 100)} %`),
+        element("td", {}, String(answer.points)),
+        element("td", {}, answer.checks.filter((row) => !row.passed).map((row) => row.id).join(", ") || "–"),
+        element("td", { class: "tools" },
+          button("Open", () => open(attempt)),
+          button("JSON", () => download(`attempt-${attempt.id}.json`, JSON.stringify(attempt, null, 2), "application/json")),
+          button("Remove", () => { removeAttempt(attempt.id); showAttempts(); })),
+      );
+    });
+    const head = element("tr", {}, ...["when", "inputs", "score", "points", "lost rows"].map((name) => element("th", { scope: "col" }, name)), element("td", {}));
+    list.replaceChildren(
+      element("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Attempts" },
+        element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))),
+      element("button", { type: "button", id: "remove-all", click: () => { removeAttempts(); showAttempts(); } }, "Remove all"),
+    );
+  }
+
+  function open(attempt) {
+    running?.abort();
+    source.write(attempt.code);
+    inputs.write(attempt.grade);
+    alertIn(byId("grade-alert"), null);
+    show(attempt);
+    byId("playground").scrollIntoView();
+    byId("result-title").focus?.();
+  }
+}
+
+function clearRows() {
+  for (const line of byId("rows").children) fillRow(line, { state: "", sign: "·", points: "–", detail: "" });
+}
+
+function showRow({ id, passed, points, detail }) {
+  fillRow(byId(`row-${id}`), { state: passed ? "held" : "lost", sign: passed ? "✓" : "✗", points, detail: visible(detail) });
+}
+
+function fillRow(line, { state, ...texts }) {
+  line.className = state;
+  for (const [part, text] of Object.entries(texts)) line.querySelector(`.${part}`).textContent = text;
+}
+
+function newId() {
+  return `${Date.now().toString(36)}-${Math.floor(Math.random() * 36 ** 4).toString(36).padStart(4, "0")}`;
+}

@@ -1,0 +1,37 @@
+// The submission in the editor: CodeMirror where it was built, and the text area where it was not.
+
+import { dropDraft, keepDraft, readDraft } from "./attempts.js";
+import { byId } from "./dom.js";
+
+const KEEP_AFTER_MS = 400;
+
+/**
+ * @param {HTMLTextAreaElement} area
+ * @returns {{ read: () => string, write: (text: string) => void, focus: () => void }}
+ */
+export function openSource(area) {
+  let editor = { read: () => area.value, write: (text) => { area.value = text; }, focus: () => area.focus() };
+  let timer = null;
+  const changed = () => {
+    clearTimeout(timer);
+    timer = setTimeout(keep, KEEP_AFTER_MS);
+  };
+  const keep = () => (editor.read() === area.defaultValue ? dropDraft() : keepDraft(editor.read()));
+  const source = {
+    read: () => editor.read(),
+    write: (text) => { editor.write(text); keep(); },
+    focus: () => editor.focus(),
+  };
+  editor.write(readDraft() ?? area.defaultValue);
+  area.addEventListener("input", changed);
+  addEventListener("pagehide", keep);
+  byId("reset").addEventListener("click", () => { source.write(area.defaultValue); source.focus(); });
+  import("./editor.js").then(({ edit }) => {
+    const note = byId("editor-note");
+    const hadFocus = document.activeElement === area;
+    editor = edit(area, note.textContent, changed);
+    note.hidden = false;
+    if (hadFocus) editor.focus();
+  }).catch(() => {}); // it was not built
+  return source;
+}

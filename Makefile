@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+EDITOR := service/web/editor
+PAGE   := service/web/static/editor.js
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint unit test-container serve bench bench-runner soak fuzz soundness lock clean
+.PHONY: run test lint unit test-container serve page bench bench-runner soak fuzz soundness lock clean
 
 run: $(VENV)/.run
 	$(BIN)/gauntlet run $(ARGS)
@@ -14,13 +16,15 @@ serve: $(VENV)/.run
 
 test: lint unit
 
+page: $(PAGE)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev
+unit: $(VENV)/.dev page
 	$(BIN)/python -m pytest -m "not container" --numprocesses 2 --dist loadfile $(ARGS)
 
 test-container: $(VENV)/.dev
@@ -61,6 +65,17 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.run
 	$(PIP) --require-hashes -r requirements/fuzz.txt
 	touch $@
 
+$(VENV)/.page: requirements/page.txt | $(VENV)/bin/python
+	$(PIP) --require-hashes -r requirements/page.txt
+	touch $@
+
+$(EDITOR)/node_modules: $(EDITOR)/package-lock.json $(VENV)/.page
+	cd $(EDITOR) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+$(PAGE): $(EDITOR)/node_modules $(EDITOR)/editor.js $(EDITOR)/build.js
+	cd $(EDITOR) && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build
+
 # Pins for every supported Python at once; made without naming an index.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
@@ -72,6 +87,8 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --group build --group service -c requirements/run.txt -o requirements/service.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
+	  --group page -o requirements/page.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 	  --group fuzz -o requirements/fuzz.txt
 	for client in requirements/clients/*.in; do \
 	  uv pip compile --python-version "$$(sed -n 's/^# Python //p' $$client)" --python-platform linux --generate-hashes \
@@ -79,4 +96,4 @@ lock:
 	done
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist $(EDITOR)/node_modules $(PAGE) $(PAGE:.js=.licenses.txt)

@@ -70,6 +70,7 @@ export function edit(area, instructions, changed) {
         "aria-label": area.labels[0].textContent.trim(),
         "aria-description": instructions,
         "aria-multiline": "true",
+        tabindex: "0",
       }),
       EditorView.updateListener.of((update) => update.docChanged && changed()),
     ],

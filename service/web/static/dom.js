@@ -44,6 +44,15 @@ export function alertIn(place, error) {
   place.append(element("p", { class: "alert" }, visible(error.message)));
 }
 
+/** Marks a button as waiting for its answer; it stays where the keyboard is, as a disabled one would not. */
+export function setBusy(button, isBusy) {
+  button.setAttribute("aria-disabled", String(isBusy));
+}
+
+export function isBusy(button) {
+  return button.getAttribute("aria-disabled") === "true";
+}
+
 /** A number as a person reads it. */
 export function figure(number, digits = 3) {
   return Number.isFinite(number) ? new Intl.NumberFormat("en", { maximumSignificantDigits: digits }).format(number) : "–";

@@ -1,14 +1,15 @@
 // "Try an expression": one call of the tool that an agent has.
 
-import { alertIn, byId, element, figure, visible } from "./dom.js";
+import { alertIn, byId, element, figure, isBusy, setBusy, visible } from "./dom.js";
 import { execute } from "./service.js";
 
 export function setUpExpression(source) {
   const form = byId("expression-form");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    if (isBusy(byId("run"))) return;
     const expression = byId("expression").value;
-    byId("run").disabled = true;
+    setBusy(byId("run"), true);
     alertIn(byId("run-alert"), null);
     try {
       show(await execute(byId("with-code").checked ? `${source.read()}\n\n${expression}` : expression));
@@ -16,7 +17,7 @@ export function setUpExpression(source) {
       byId("output").replaceChildren();
       alertIn(byId("run-alert"), error);
     } finally {
-      byId("run").disabled = false;
+      setBusy(byId("run"), false);
     }
   });
   byId("expression").addEventListener("keydown", (event) => {

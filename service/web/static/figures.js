@@ -30,7 +30,7 @@ export function caseFigure(traced, bufferLimit) {
   const [first] = traced.calls;
   const holds = traced.broken === null;
   return element(
-    "article", { class: "case", "data-case": traced.id, "data-holds": holds },
+    "article", { class: "case", "data-case": traced.id, "data-holds": String(holds) },
     element("h3", {}, title),
     element("p", { class: "note" }, story),
     element("p", { class: holds ? "good" : "bad" }, `${holds ? "✓ holds" : "✗"} `, holds ? "" : visible(traced.broken)),

@@ -1,7 +1,7 @@
 // Grading: rows as they are judged, the verdict, and the attempts before.
 
 import { addAttempt, curlFor, linkTo, onChangeElsewhere, readAttempts, removeAttempt, removeAttempts } from "./attempts.js";
-import { alertIn, byId, copy, download, element, visible } from "./dom.js";
+import { alertIn, byId, copy, download, element, setBusy, visible } from "./dom.js";
 import { grade } from "./service.js";
 
 /** @param {{ source: object, inputs: object, graded: (code: string, grade: object) => void }} parts */
@@ -14,7 +14,7 @@ export function setUpGrading({ source, inputs, graded }) {
 
   byId("submission").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (inputs.isValid()) run();
+    if (running === null && inputs.isValid()) run();
   });
   byId("stop").addEventListener("click", () => running?.abort());
   byId("download").addEventListener("click", () => download(`attempt-${shown.id}.json`, JSON.stringify(shown, null, 2), "application/json"));
@@ -46,14 +46,15 @@ export function setUpGrading({ source, inputs, graded }) {
     byId("verdict").className = "";
     byId("verdict").textContent = `Grading on ${suite}…`;
     byId("result-tools").hidden = true;
-    byId("grade").disabled = true;
+    setBusy(byId("grade"), true);
     byId("stop").hidden = false;
     byId("rows").setAttribute("aria-busy", "true");
   }
 
   function end() {
     running = null;
-    byId("grade").disabled = false;
+    if (document.activeElement === byId("stop")) byId("grade").focus();
+    setBusy(byId("grade"), false);
     byId("stop").hidden = true;
     byId("rows").removeAttribute("aria-busy");
   }
@@ -98,14 +99,14 @@ export function setUpGrading({ source, inputs, graded }) {
         element("td", { class: "tools" },
           button("Open", () => open(attempt)),
           button("JSON", () => download(`attempt-${attempt.id}.json`, JSON.stringify(attempt, null, 2), "application/json")),
-          button("Remove", () => { removeAttempt(attempt.id); showAttempts(); })),
+          button("Remove", () => { removeAttempt(attempt.id); showAttempts(); byId("attempts-title").focus(); })),
       );
     });
     const head = element("tr", {}, ...["when", "inputs", "score", "points", "lost rows"].map((name) => element("th", { scope: "col" }, name)), element("td", {}));
     list.replaceChildren(
       element("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Attempts" },
         element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))),
-      element("button", { type: "button", id: "remove-all", click: () => { removeAttempts(); showAttempts(); } }, "Remove all"),
+      element("button", { type: "button", id: "remove-all", click: () => { removeAttempts(); showAttempts(); byId("attempts-title").focus(); } }, "Remove all"),
     );
   }
 
@@ -116,7 +117,7 @@ export function setUpGrading({ source, inputs, graded }) {
     alertIn(byId("grade-alert"), null);
     show(attempt);
     byId("playground").scrollIntoView();
-    byId("result-title").focus?.();
+    byId("result-title").focus({ preventScroll: true });
   }
 }
 

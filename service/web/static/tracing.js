@@ -1,6 +1,6 @@
 // "See the failure": traces the submission on the public cases.
 
-import { alertIn, byId } from "./dom.js";
+import { alertIn, byId, setBusy } from "./dom.js";
 import { caseFigure } from "./figures.js";
 import { trace } from "./service.js";
 
@@ -12,7 +12,7 @@ export function setUpTrace(source) {
 
   async function run(code) {
     const mine = ++number;
-    byId("trace").disabled = true;
+    setBusy(byId("trace"), true);
     byId("trace-status").textContent = "Tracing…";
     alertIn(byId("trace-alert"), null);
     try {
@@ -27,7 +27,7 @@ export function setUpTrace(source) {
       byId("trace-status").textContent = byId("cases").hasChildNodes() ? "What is below is of an earlier submission." : "";
       alertIn(byId("trace-alert"), error);
     } finally {
-      if (mine === number) byId("trace").disabled = false;
+      if (mine === number) setBusy(byId("trace"), false);
     }
   }
 

@@ -1,0 +1,22 @@
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser import chromium, opened
+from tests.conftest import ServiceProcess
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, service: ServiceProcess) -> Iterator[Page]:
+    """The service's page, with its editor."""
+    with opened(browser) as page:
+        page.goto(service.url)
+        page.wait_for_selector(".editor .cm-content")
+        yield page

@@ -43,7 +43,7 @@ class Metrics:
         self._refusals = self._counters("gauntlet_refusals", "Calls refused for want of capacity.", "reason", Refusal)
         self._faults = Counter(
             "gauntlet_sandbox_faults",
-            "Executions and grades lost through the sandbox's fault.",
+            "Calls lost through the sandbox's fault.",
             registry=self._registry,
         )
         self._executions = self._counters("gauntlet_executions", "Expressions that ran.", "status", statuses)

@@ -230,12 +230,13 @@ async def test_a_fault_is_counted_and_is_no_execution_and_no_grade(inside: httpx
     answers = [
         await inside.post("/execute", json={"expression": "1"}),
         await inside.post("/grade", json={"code": ORACLE}),
+        await inside.post("/trace", json={"code": ORACLE}),
         await inside.post(f"/episodes/{episode}/tools/submit_code", json={"code": ORACLE}),
     ]
-    assert [answer.status_code for answer in answers] == [500, 500, 200]
+    assert [answer.status_code for answer in answers] == [500, 500, 500, 200]
     after = await scraped(inside)
     names = ("executions_total", "grades_total", "sandbox_faults_total", "episodes_total")
-    assert grown(before, after, *names) == {"sandbox_faults_total{}": 3, named("episodes_total", outcome="fault"): 1}
+    assert grown(before, after, *names) == {"sandbox_faults_total{}": 4, named("episodes_total", outcome="fault"): 1}
 
 
 # What is refused
@@ -367,7 +368,7 @@ async def test_requests_are_counted_by_method_route_and_status(client: httpx.Asy
     for method, path in (
         ("GET", "/task?format=openai"), ("GET", "/task?format=none"), ("HEAD", "/task"), ("OPTIONS", "/task"),
         ("PROPFIND", "/task"), ("GET", "/episodes/none"), ("GET", "/episodes/other"), ("GET", "/episodes/a/b"),
-        ("GET", "/ws"), ("GET", "/openapi.json"), ("GET", "/task/"), ("GET", "/{path}"),
+        ("GET", "/ws"), ("GET", "/openapi.json"), ("GET", "/task/"), ("GET", "/{path}"), ("GET", "/page/none.js"),
     ):  # fmt: skip
         await client.request(method, path)
     after = await scraped(client)
@@ -380,12 +381,13 @@ async def test_requests_are_counted_by_method_route_and_status(client: httpx.Asy
         request("GET", "/episodes/{episode_id}", 404): 2,
         request("GET", "other", 404): 4,
         request("GET", "/openapi.json", 200): 1,
+        request("GET", "/page/{path}", 404): 1,
         request("GET", "/metrics", 200): 1,
     }
     assert grown(before, after, "http_request_duration_seconds_count") == {
         named("http_request_duration_seconds_count", route=route): count
         for route, count in {
-            "/task": 5, "/episodes/{episode_id}": 2, "other": 4, "/openapi.json": 1, "/metrics": 1
+            "/task": 5, "/episodes/{episode_id}": 2, "other": 4, "/openapi.json": 1, "/page/{path}": 1, "/metrics": 1
         }.items()
     }  # fmt: skip
 

@@ -11,18 +11,21 @@ from service.access import Access
 from service.admission import Admission
 from service.api.episodes import episode_routes
 from service.api.health import health_routes
+from service.api.metrics import LiveState, metrics_routes
 from service.api.native import native_routes
 from service.api.openapi import complete
 from service.api.playground import playground_routes
 from service.api.problems import BodyLimit, install
-from service.episodes import Episodes
+from service.api.traffic import Traffic
+from service.episodes import OUTCOMES, Episodes
 from service.errors import StartError
 from service.gauntlet import Gauntlet
+from service.metrics import Metrics
 from service.protocols.mcp import mcp_routes
 from service.protocols.nemo_gym import NeMoGymSession, nemo_gym_routes
 from service.protocols.openenv import openenv_routes
 from service.protocols.ors import ors_routes
-from service.sandbox import Report, Sandbox, SandboxConfig
+from service.sandbox import Report, Sandbox, SandboxConfig, Status
 from service.settings import Settings
 from service.web import page_routes
 
@@ -50,10 +53,11 @@ def create_app(settings: Settings) -> FastAPI:
     ``/ready`` is 503 and no code runs.
     """
     sandbox = Sandbox(_sandbox_config(settings))
-    admission = Admission(settings.queue)
-    gauntlet = Gauntlet(settings, sandbox, admission)
+    metrics = Metrics(statuses=Status, outcomes=OUTCOMES)
+    admission = Admission(settings.queue, metrics.refused)
+    gauntlet = Gauntlet(settings, sandbox, admission, metrics)
     access = Access(settings.evaluation_token)
-    episodes = Episodes(settings, gauntlet, access)
+    episodes = Episodes(settings, gauntlet, access, metrics)
     condition = Condition()
 
     @asynccontextmanager
@@ -79,10 +83,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.condition = condition
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024, larger=_LARGER_BODIES)
     app.add_middleware(NeMoGymSession)
+    app.add_middleware(Traffic, metrics=metrics, routes=app.routes)
     install(app)
     app.include_router(native_routes(settings, gauntlet, access))
     app.include_router(episode_routes(episodes))
     app.include_router(health_routes(app.version, condition, sandbox, admission, episodes))
+    metrics.register(LiveState(app.version, condition, sandbox, admission, episodes))
+    app.include_router(metrics_routes(metrics))
     app.include_router(mcp_routes(episodes, app.version))
     app.include_router(nemo_gym_routes(episodes))
     app.include_router(openenv_routes(episodes, app.version))

@@ -14,6 +14,7 @@ GauntletError
     └── UnknownToolError      it has no such tool; answered 404
 """
 
+from enum import StrEnum
 from typing import ClassVar
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "InputError",
     "NoEpisodeError",
     "OverloadedError",
+    "Refusal",
     "SandboxError",
     "StartError",
     "UnknownToolError",
@@ -85,6 +87,20 @@ class OverloadedError(GauntletError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Refusal(StrEnum):
+    """What there is no capacity for.
+
+    Attributes:
+        FULL: one more request at a time.
+        DRAINING: any, since the service is going away.
+        CAPACITY: one more episode.
+    """
+
+    FULL = "full"
+    DRAINING = "draining"
+    CAPACITY = "capacity"
 
 
 class CapacityError(OverloadedError):

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from service.admission import Admission
 from service.errors import InputError
 from service.grading import GRADER_VERSION, CaseTrace, Grader, Row, Tracer
+from service.metrics import Metrics
 from service.sandbox import Sandbox
 from service.schemas import CheckRow, ExecuteResponse, GradeResponse, IntegrityReport
 from service.settings import Settings
@@ -24,13 +25,14 @@ class Gauntlet:
     `OverloadedError` where there is no capacity, and `SandboxError` where the service itself has failed.
     """
 
-    def __init__(self, settings: Settings, sandbox: Sandbox, admission: Admission) -> None:
+    def __init__(self, settings: Settings, sandbox: Sandbox, admission: Admission, metrics: Metrics) -> None:
         self._code_bytes = settings.code_kib * 1024
         self._max_wall_time_s = settings.max_wall_time_s
         self._sandbox = sandbox
         self._grader = Grader(sandbox)
         self._tracer = Tracer(sandbox)
         self._admission = admission
+        self._metrics = metrics
 
     async def execute(self, expression: str, *, timeout_s: float | None = None) -> ExecuteResponse:
         """Runs Python in a fresh process.
@@ -42,8 +44,10 @@ class Gauntlet:
         self._check_source("expression", expression)
         if timeout_s is not None and timeout_s > self._max_wall_time_s:
             raise InputError("timeout_s", f"Input should be less than or equal to {self._max_wall_time_s:g}")
-        with self._admission.enter():
+        started = time.perf_counter()
+        with self._admission.enter(), self._metrics.faults():
             execution = await self._sandbox.execute(expression, timeout_s=timeout_s)
+        self._metrics.executed(execution.status, time.perf_counter() - started)
         return ExecuteResponse.model_validate(execution, from_attributes=True)
 
     async def grade(
@@ -69,11 +73,13 @@ class Gauntlet:
         integrity = None
         if suite is Suite.HARDENED and seed is None:
             seed = SEEDS[Split.TRAIN].at(secrets.randbits(64))
-        with self._admission.enter():
+        with self._admission.enter(), self._metrics.faults():
             if audit:
                 result, integrity = await self._grader.audit(code, seed=seed)
             else:
                 result = await self._grader.grade(code, seed=seed, heard=_as_check_rows(heard))
+        seconds = time.perf_counter() - started
+        self._metrics.graded(suite, {row.id: row.passed for row in result.rows}, seconds, passed=result.passed)
         return GradeResponse(
             passed=result.passed,
             score=result.score,
@@ -85,7 +91,7 @@ class Gauntlet:
             integrity=IntegrityReport.model_validate(integrity, from_attributes=True) if integrity else None,
             grader_version=GRADER_VERSION,
             code_sha256=hashlib.sha256(code.encode()).hexdigest(),
-            duration_ms=round((time.perf_counter() - started) * 1000, 3),
+            duration_ms=round(seconds * 1000, 3),
         )
 
     async def trace(self, code: str) -> tuple[CaseTrace, ...]:
@@ -95,7 +101,7 @@ class Gauntlet:
             code: the whole source of a submission.
         """
         self._check_source("code", code)
-        with self._admission.enter():
+        with self._admission.enter(), self._metrics.faults():
             return await self._tracer.trace(code)
 
     def _check_source(self, field: str, source: str) -> None:

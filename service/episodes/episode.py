@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from service.episodes.models import EpisodeRequest, EpisodeStatus, EpisodeView, ToolResponse
+from service.episodes.models import OUTCOMES, EpisodeRequest, EpisodeStatus, EpisodeView, ToolResponse
 from service.errors import EpisodeFinishedError, GauntletError, InputError, OverloadedError, UnknownToolError
 from service.gauntlet import Gauntlet
 from service.schemas import ExecuteResponse, GradeResponse
@@ -13,7 +13,6 @@ from service.tool_text import FAULT_TEXT, execution_text, grade_text
 
 __all__ = ["Episode"]
 
-_OPEN = frozenset({EpisodeStatus.RUNNING, EpisodeStatus.GRADING})
 _ENDED = {
     EpisodeStatus.GRADING: "The episode's submission is being graded.",
     EpisodeStatus.SUBMITTED: "The episode has ended: its submission was graded.",
@@ -35,6 +34,7 @@ class Episode:
         clock: seconds that never go back.
         step_limit: tool calls.
         time_limit_s: seconds from now.
+        on_end: hears how it ended, once.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Episode:
         *,
         step_limit: int,
         time_limit_s: float,
+        on_end: Callable[[EpisodeStatus], None],
     ) -> None:
         self.id = episode_id
         self.used_at = clock()
@@ -54,6 +55,7 @@ class Episode:
         self._clock = clock
         self._step_limit = step_limit
         self._deadline = self.used_at + time_limit_s
+        self._on_end = on_end
         self._steps = 0
         self._ended: EpisodeStatus | None = None
         self._grading: asyncio.Task[GauntletError | None] | None = None
@@ -65,13 +67,13 @@ class Episode:
         if self._grading is not None and not self._grading.done():
             return EpisodeStatus.GRADING
         if self._ended is None and self._clock() >= self._deadline:
-            self._ended = EpisodeStatus.TIME_LIMIT
+            self._end(EpisodeStatus.TIME_LIMIT)
         return self._ended or EpisodeStatus.RUNNING
 
     @property
     def done(self) -> bool:
         """Whether it has ended."""
-        return self.status not in _OPEN
+        return self.status in OUTCOMES
 
     def view(self) -> EpisodeView:
         """How it is told of."""
@@ -96,8 +98,16 @@ class Episode:
         """
         if self._grading is not None:
             await self._graded(self._grading)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Ends it without a submission, unless it has ended or one is being graded."""
         if self.status is EpisodeStatus.RUNNING:
-            self._ended = EpisodeStatus.ABANDONED
+            self._end(EpisodeStatus.ABANDONED)
+
+    def _end(self, outcome: EpisodeStatus) -> None:
+        self._ended = outcome
+        self._on_end(outcome)
 
     async def _execute(self, expression: str) -> ToolResponse:
         self._check_steps_left()
@@ -109,7 +119,7 @@ class Episode:
             raise
         left = self._step_limit - self._steps
         if left == 0 and self.status is EpisodeStatus.RUNNING:
-            self._ended = EpisodeStatus.STEP_LIMIT
+            self._end(EpisodeStatus.STEP_LIMIT)
         return self._response(execution_text(execution, left), execution)
 
     async def _submit(self, code: str) -> ToolResponse:
@@ -128,12 +138,12 @@ class Episode:
         request = self._request
         try:
             self._grade = await self._gauntlet.grade(code, suite=request.suite, seed=request.seed)
-            self._ended = EpisodeStatus.SUBMITTED
+            self._end(EpisodeStatus.SUBMITTED)
         except (InputError, OverloadedError) as refusal:
             return refusal
         except Exception:  # noqa: BLE001 - whatever it is: it must not look like a grade
             _log.exception("no grade for a submission")
-            self._ended = EpisodeStatus.FAULT
+            self._end(EpisodeStatus.FAULT)
         self._steps += 1
         return None
 

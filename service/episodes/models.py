@@ -21,7 +21,7 @@ from service.schemas import (
 )
 from service.task import SEEDS, Split, Suite, split_of
 
-__all__ = ["RUNNING", "EpisodeRequest", "EpisodeStatus", "EpisodeView", "ToolResponse"]
+__all__ = ["OUTCOMES", "RUNNING", "EpisodeRequest", "EpisodeStatus", "EpisodeView", "ToolResponse"]
 
 
 class EpisodeStatus(StrEnum):
@@ -35,6 +35,8 @@ class EpisodeStatus(StrEnum):
     ABANDONED = "abandoned"
     FAULT = "fault"
 
+
+OUTCOMES = tuple(status for status in EpisodeStatus if status not in {EpisodeStatus.RUNNING, EpisodeStatus.GRADING})
 
 _SEED_SCHEMAS: dict[Split, dict[str, Any]] = {
     split: {"split": {"const": split.value}, "seed": {"minimum": span.low, "maximum": span.high}}

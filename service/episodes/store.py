@@ -9,8 +9,9 @@ from typing import Any
 from service.access import Access
 from service.episodes.episode import Episode
 from service.episodes.models import EpisodeRequest, EpisodeView, ToolResponse
-from service.errors import CapacityError, EpisodeExistsError, InputError, NoEpisodeError
+from service.errors import CapacityError, EpisodeExistsError, InputError, NoEpisodeError, Refusal
 from service.gauntlet import Gauntlet
+from service.metrics import Metrics
 from service.settings import Settings
 
 __all__ = ["Episodes"]
@@ -26,11 +27,18 @@ class Episodes:
     """
 
     def __init__(
-        self, settings: Settings, gauntlet: Gauntlet, access: Access, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        gauntlet: Gauntlet,
+        access: Access,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._gauntlet = gauntlet
         self._access = access
+        self._metrics = metrics
         self._clock = clock
         self._kept: OrderedDict[str, Episode] = OrderedDict()  # the longest unused first
 
@@ -82,7 +90,17 @@ class Episodes:
         seconds = _bounded("time_limit_s", request.time_limit_s, self._settings.episode_time_s)
         if episode_id not in self._kept:
             self._make_room()
-        episode = Episode(episode_id, request, self._gauntlet, self._clock, step_limit=int(steps), time_limit_s=seconds)
+        else:
+            self._kept[episode_id].abandon()
+        episode = Episode(
+            episode_id,
+            request,
+            self._gauntlet,
+            self._clock,
+            step_limit=int(steps),
+            time_limit_s=seconds,
+            on_end=self._metrics.episode_ended,
+        )
         self._kept[episode_id] = episode
         self._kept.move_to_end(episode_id)
         return episode.view()
@@ -130,7 +148,8 @@ class Episodes:
         Raises:
             NoEpisodeError: there is none of this id.
         """
-        del self._kept[self._used(episode_id).id]
+        self._used(episode_id).abandon()
+        del self._kept[episode_id]
 
     def _used(self, episode_id: str) -> Episode:
         self._forget_idle()
@@ -147,7 +166,8 @@ class Episodes:
     def _forget_idle(self) -> None:
         since = self._clock() - self._settings.episode_idle_s
         while self._kept and next(iter(self._kept.values())).used_at <= since:
-            self._kept.popitem(last=False)
+            _, idle = self._kept.popitem(last=False)
+            idle.abandon()
 
     def _make_room(self) -> None:
         self._forget_idle()
@@ -155,6 +175,7 @@ class Episodes:
             return
         ended = next((episode for episode in self._kept.values() if episode.done), None)
         if ended is None:
+            self._metrics.refused(Refusal.CAPACITY)
             raise CapacityError(
                 f"{self.limit} episodes are open, which is all that the service keeps.", retry_after_s=_RETRY_AFTER_S
             )

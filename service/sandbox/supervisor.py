@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from service.errors import SandboxError, StartError
 from service.sandbox.child_process import ChannelClosedError, ChildProcess, ForgedAnswerError, OutputLimits
@@ -74,12 +75,25 @@ class Report:
     landlock_abi: int
 
 
+class _Slots(asyncio.Semaphore):
+    """Slots for processes, and how many wait for one."""
+
+    waiting = 0
+
+    async def acquire(self) -> Literal[True]:
+        self.waiting += 1
+        try:
+            return await super().acquire()
+        finally:
+            self.waiting -= 1
+
+
 class Sandbox:
     """Runs code in single-use processes; fails closed."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
-        self._slots = asyncio.Semaphore(config.concurrency)
+        self._slots = _Slots(config.concurrency)
         self._layers: frozenset[str] = frozenset()
         self._processes: set[SandboxProcess] = set()
         self._stopped = False
@@ -100,6 +114,11 @@ class Sandbox:
     def waiting(self) -> int:
         """Processes forked ahead that wait for theirs."""
         return self._pool.waiting
+
+    @property
+    def queued(self) -> int:
+        """Processes asked for that wait for a slot."""
+        return self._slots.waiting
 
     async def start(self) -> Report:
         """Starts the zygotes, proves every layer by trying what it forbids, and forks the first processes ahead.

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from service.access import Access
 from service.admission import Admission
-from service.episodes import EpisodeRequest, Episodes, EpisodeStatus
+from service.episodes import OUTCOMES, EpisodeRequest, Episodes, EpisodeStatus
 from service.errors import (
     CapacityError,
     EpisodeExistsError,
@@ -21,7 +21,8 @@ from service.errors import (
     UnknownToolError,
 )
 from service.gauntlet import Gauntlet
-from service.sandbox import Sandbox, SandboxConfig
+from service.metrics import Metrics
+from service.sandbox import Sandbox, SandboxConfig, Status
 from service.settings import Settings
 from service.task import SEEDS, Split, Suite
 from tests.conformance.clients import EXAMPLES
@@ -53,10 +54,14 @@ def clock() -> Clock:
     return Clock()
 
 
+def metrics() -> Metrics:
+    return Metrics(statuses=Status, outcomes=OUTCOMES)
+
+
 def episodes_on(sandbox: Sandbox, clock: Clock, *, admission: Admission | None = None, **changed: int) -> Episodes:
     settings = Settings(**changed)
-    gauntlet = Gauntlet(settings, sandbox, admission or Admission(256))
-    return Episodes(settings, gauntlet, Access(settings.evaluation_token), clock=clock)
+    gauntlet = Gauntlet(settings, sandbox, admission or Admission(256, metrics().refused), metrics())
+    return Episodes(settings, gauntlet, Access(settings.evaluation_token), metrics(), clock=clock)
 
 
 @pytest.fixture
@@ -196,7 +201,7 @@ async def test_a_fault_of_the_service_gives_no_reward(clock: Clock) -> None:
 async def test_what_a_full_service_refuses_costs_nothing_and_may_be_handed_in_again(
     sandbox: Sandbox, clock: Clock
 ) -> None:
-    admission = Admission(1)
+    admission = Admission(1, metrics().refused)
     episodes = episodes_on(sandbox, clock, admission=admission)
     episode = opened(episodes, suite="classic", step_limit=1)
     with admission.enter():
@@ -333,7 +338,8 @@ def test_seeds_of_the_test_split_take_the_evaluation_token(
 ) -> None:
     settings = Settings(evaluation_token=SecretStr("0123456789abcdef"))
     access = Access(settings.evaluation_token)
-    episodes = Episodes(settings, Gauntlet(settings, sandbox, Admission(1)), access, clock=clock)
+    gauntlet = Gauntlet(settings, sandbox, Admission(1, metrics().refused), metrics())
+    episodes = Episodes(settings, gauntlet, access, metrics(), clock=clock)
     for request in (EpisodeRequest(split=Split.TEST), EpisodeRequest(seed=1_500_000_000)):
         with pytest.raises(ForbiddenError, match="evaluation token"):
             episodes.open(request, authorization=authorization)

@@ -18,7 +18,7 @@ WITH_INPUT = [
     "POST /episodes/{episode_id}/tools/{tool}",
     "DELETE /episodes/{episode_id}",
 ]
-WITHOUT_INPUT = ["GET /health", "GET /ready"]
+WITHOUT_INPUT = ["GET /health", "GET /ready", "GET /metrics"]
 POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 
 

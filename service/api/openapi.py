@@ -12,21 +12,20 @@ __all__ = ["complete"]
 
 
 def complete(app: FastAPI, settings: Settings) -> None:
-    """Has an app's OpenAPI document completed when it is first asked for."""
+    """Has an app's OpenAPI document completed when it is asked for; it is made once, and kept."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = make()
         schemas = document["components"]["schemas"]
-        if Problem.__name__ not in schemas:
-            schemas |= _problem_schemas()
-            for model, field, maximum in (
-                (ExecuteRequest, "timeout_s", settings.max_wall_time_s),
-                (EpisodeRequest, "step_limit", settings.episode_steps),
-                (EpisodeRequest, "time_limit_s", settings.episode_time_s),
-            ):
-                number, _ = schemas[model.__name__]["properties"][field]["anyOf"]
-                number["maximum"] = maximum
+        schemas |= _problem_schemas()
+        for model, field, maximum in (
+            (ExecuteRequest, "timeout_s", settings.max_wall_time_s),
+            (EpisodeRequest, "step_limit", settings.episode_steps),
+            (EpisodeRequest, "time_limit_s", settings.episode_time_s),
+        ):
+            number, _ = schemas[model.__name__]["properties"][field]["anyOf"]
+            number["maximum"] = maximum
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

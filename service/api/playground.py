@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from service.access import Access
 from service.api.models import Problem, Source, SubmissionRequest
@@ -31,7 +31,44 @@ class TraceRequest(Request):
 class TraceResponse(BaseModel):
     """What became of every reading."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = documented_model(
+        {
+            "buffer_limit": 240,
+            "cases": [
+                {
+                    "id": "heavy_tail",
+                    "row": "tier2_heavy_tail",
+                    "broken": "a spike of 1000 remains in clean",
+                    "spread_broken": None,
+                    "events": [
+                        {
+                            "ts": 100,
+                            "tag": "spike",
+                            "given": "1000.0",
+                            "value": 1000.0,
+                            "is_text": False,
+                            "fate": "kept",
+                            "became": 1000.0,
+                            "position": 6,
+                        }
+                    ],
+                    "strangers": 0,
+                    "calls": [
+                        {
+                            "error": None,
+                            "rows": 10,
+                            "mean": 208.05,
+                            "std": 395.98,
+                            "seen": 10,
+                            "buffer": 10,
+                            "given_buffer": 10,
+                            "telemetry": False,
+                        }
+                    ],
+                }
+            ],
+        }
+    )
 
     buffer_limit: int = Field(description="rows that a buffer may hold after every call")
     cases: tuple[CaseTrace, ...] = Field(description="of the classic suite; a row may be lost for the source, too")
@@ -40,7 +77,18 @@ class TraceResponse(BaseModel):
 class GradeLine(BaseModel):
     """One line of a streamed grade; it has one of these."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = documented_model(
+        {
+            "row": {
+                "id": "tier3",
+                "title": "Tier 3: resilience",
+                "passed": False,
+                "points": 0,
+                "max_points": 20,
+                "detail": "call 1 of 12: telemetry is missing",
+            }
+        }
+    )
 
     row: CheckRow | None = None
     grade: GradeResponse | None = None

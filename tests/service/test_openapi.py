@@ -13,6 +13,8 @@ WITH_INPUT = [
     "GET /task",
     "POST /execute",
     "POST /grade",
+    "POST /grade/rows",
+    "POST /trace",
     "POST /episodes",
     "GET /episodes/{episode_id}",
     "POST /episodes/{episode_id}/tools/{tool}",

@@ -69,13 +69,19 @@ def test_settings_cannot_be_changed() -> None:
 _COMPUTED = {"concurrency": "4 × cores", "pool_high": "4 × cores, at least 16"}
 
 
+def _written(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default in (None, frozenset()) else f"{default:g}"
+
+
 def test_the_readmes_table_is_the_settings() -> None:
     rows = re.findall(r"^\| `(GAUNTLET_\w+)` \| `?([^|`]*)`? \| ([^|]*) \|$", README.read_text(), re.MULTILINE)
     documented = {name: (default.strip(), text.strip()) for name, default, text in rows}
     described = {}
     for name, field in Settings.model_fields.items():
         default = field.get_default()
-        shown = _COMPUTED.get(name) or ("" if default in {None, frozenset()} else f"{default:g}")
+        shown = _COMPUTED.get(name) or _written(default)
         described[PREFIX + name.upper()] = (shown, field.description)
     assert documented == described
 

@@ -7,8 +7,9 @@ from tests.browser import chromium, opened
 from tests.conftest import ServiceProcess
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Gone when the module's tests are: while it is there, no other event loop can run in its thread."""
     with chromium() as browser:
         yield browser
 

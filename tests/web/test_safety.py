@@ -162,8 +162,13 @@ def test_a_script_that_stood_in_the_page_itself_would_not_run(
             "document.addEventListener('securitypolicyviolation', (event) => { (window.violated ??= [])"
             ".push(event.effectiveDirective) })"
         )
-        page.route("**/page/click.js", lambda route: route.fulfill(body="document.querySelector('a[onclick]').click()"))
-        page.route("**/page/eval.js", lambda route: route.fulfill(body="eval('window.forged = 1')"))
+        for name, act in (
+            ("click", "document.querySelector('a[onclick]').click()"),
+            ("eval", "eval('window.forged = 1')"),
+        ):
+            page.route(
+                f"**/page/{name}.js", lambda route, act=act: route.fulfill(body=act, content_type="text/javascript")
+            )
 
         def infected(route: Route) -> None:
             answer = route.fetch()

@@ -33,7 +33,7 @@ def transferred(page: Page, url: str) -> dict[str, int]:
     page.goto(url)
     page.wait_for_selector(".editor .cm-content")
     page.locator("#failure").scroll_into_view_if_needed()
-    page.wait_for_selector(".case")
+    page.wait_for_selector(".case[data-holds]")
     page.locator("#live").scroll_into_view_if_needed()
     page.wait_for_selector("#gauges .panel")
     return sizes

@@ -205,7 +205,7 @@ def test_nothing_is_asked_of_anybody_else_and_nothing_complains(browser: Browser
         page.get_by_role("button", name="Run", exact=True).click()
         page.locator("#live").scroll_into_view_if_needed()
         page.wait_for_selector("#gauges .panel")
-        page.wait_for_selector(".case")
+        page.wait_for_selector(".case[data-holds]")
         page.keyboard.press("ControlOrMeta+f")
     assert all(url.startswith(f"{service.url}/") for url in notes.requests)
     assert notes.complaints == []

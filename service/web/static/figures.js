@@ -24,8 +24,25 @@ const FATES = {
   lost: "the call gave nothing",
 };
 
+/** The cases before anything was traced, each in the place that it will take. */
+export function emptyCases() {
+  return Object.entries(STORIES).map(([id, [title, story]]) => element(
+    "article", { class: "case", "data-case": id },
+    element("h3", {}, title),
+    element("p", { class: "note" }, story),
+    element("p", { class: "note" }, "Not traced yet."),
+    element("figure", {}, shape("svg", { viewBox: `0 0 ${WIDTH} ${id === "flood" ? 400 : 230}`, "aria-hidden": "true" })),
+  ));
+}
+
+/** All cases of a trace, in the order of their stories. */
+export function caseFigures({ cases, buffer_limit: limit }) {
+  const order = Object.keys(STORIES);
+  return [...cases].sort((one, other) => order.indexOf(one.id) - order.indexOf(other.id)).map((each) => caseFigure(each, limit));
+}
+
 /** One case: its story, what came of its row, its figures, and the same as a table. */
-export function caseFigure(traced, bufferLimit) {
+function caseFigure(traced, bufferLimit) {
   const [title, story] = STORIES[traced.id] ?? [traced.id, ""];
   const [first] = traced.calls;
   const holds = traced.broken === null;

@@ -6,6 +6,7 @@ import { readMetrics } from "./service.js";
 
 const EVERY_MS = 2000;
 const SPAN = 30; // scrapes: a minute
+const SHARES = [0.5, 0.95, 0.99];
 const WORK = [
   ["Executions", "gauntlet_executions_total", "gauntlet_execution_duration_seconds", {}],
   ["Grades, classic", "gauntlet_grades_total", "gauntlet_grade_duration_seconds", { suite: "classic" }],
@@ -56,8 +57,8 @@ function show() {
   const { samples } = scrapes.at(-1);
   const seconds = scrapes.at(-1).at - scrapes[0].at;
   byId("live-note").textContent = seconds
-    ? `Every two seconds; rates and percentiles over the last ${figure(seconds, 2)} s.`
-    : "Every two seconds; percentiles since the service started, until there is more than one reading.";
+    ? `Every two seconds; rates and percentiles over the last ${figure(seconds, 2)} s. Where nothing ran in them, percentiles are since the start.`
+    : "Every two seconds; percentiles are since the service started.";
   byId("gauges").replaceChildren(
     capacity(samples),
     work(samples, seconds),
@@ -104,7 +105,7 @@ function work(samples, seconds) {
   const lines = WORK.map(([label, counter, histogram, labels]) => {
     const count = total(samples, counter, labels);
     const rate = before ? (count - total(before, counter, labels)) / seconds : NaN;
-    const times = quantiles(before, samples, histogram, labels, [0.5, 0.95, 0.99]) ?? quantiles(null, samples, histogram, labels, [0.5, 0.95, 0.99]) ?? [NaN, NaN, NaN];
+    const times = quantiles(before, samples, histogram, labels, SHARES) ?? quantiles(null, samples, histogram, labels, SHARES) ?? [NaN, NaN, NaN];
     const cells = [figure(count, 9), figure(rate), ...times.map((time) => figure(time * 1000))];
     return element("tr", {}, element("th", { scope: "row" }, label), ...cells.map((cell) => element("td", {}, cell)));
   });

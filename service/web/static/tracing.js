@@ -1,14 +1,14 @@
 // "See the failure": traces the submission on the public cases.
 
 import { alertIn, byId, setBusy } from "./dom.js";
-import { caseFigure } from "./figures.js";
+import { caseFigures, emptyCases } from "./figures.js";
 import { trace } from "./service.js";
-
-const ORDER = ["dirty", "flat", "heavy_tail", "flood", "sanity"];
 
 /** @returns {{ trace: (code: string) => Promise<void> }} */
 export function setUpTrace(source) {
   let number = 0;
+  let isOfEarlier = false;
+  byId("cases").replaceChildren(...emptyCases());
 
   async function run(code) {
     const mine = ++number;
@@ -18,13 +18,13 @@ export function setUpTrace(source) {
     try {
       const traced = await trace(code);
       if (mine !== number) return;
-      const cases = [...traced.cases].sort((one, other) => ORDER.indexOf(one.id) - ORDER.indexOf(other.id));
-      byId("cases").replaceChildren(...cases.map((each) => caseFigure(each, traced.buffer_limit)));
-      const held = cases.filter((each) => each.broken === null).length;
-      byId("trace-status").textContent = `${held} of ${cases.length} cases hold for this submission.`;
+      byId("cases").replaceChildren(...caseFigures(traced));
+      const held = traced.cases.filter((each) => each.broken === null).length;
+      byId("trace-status").textContent = `${held} of ${traced.cases.length} cases hold for this submission.`;
+      isOfEarlier = true;
     } catch (error) {
       if (mine !== number) return;
-      byId("trace-status").textContent = byId("cases").hasChildNodes() ? "What is below is of an earlier submission." : "";
+      byId("trace-status").textContent = isOfEarlier ? "What is below is of an earlier submission." : "";
       alertIn(byId("trace-alert"), error);
     } finally {
       if (mine === number) setBusy(byId("trace"), false);

@@ -2,30 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from runner.records import Outcome
-from tests.runner import chromium
+from tests.browser import NEEDED, Notes, chromium, fits, opened
 from tests.runner.claude import python, text, thinking
 from tests.runner.made import record
 from tests.runner.reported import PROMPT, infra_error, kept, page_of, played, result, said, told
 
-pytestmark = pytest.mark.skipif(chromium.PROGRAM is None, reason="there is no Chromium on this machine")
+pytestmark = NEEDED
 
 UNBROKEN = "W" * 300
 
 OPEN_ALL = "document.querySelectorAll('details').forEach(each => { each.open = true })"
-
-# Elements that reach past the window's edge, but for what stands in a box that scrolls.
-OVERFLOWING = """
-[...document.querySelectorAll('body *')].filter(each => {
-  const box = each.getBoundingClientRect();
-  const scrolls = each.parentElement.closest('.wide, summary');
-  return box.width > 0 && !scrolls && (box.right > innerWidth + 0.5 || box.left < -0.5);
-}).map(each => `${each.tagName}.${each.className.baseVal ?? each.className}`)
-"""
 
 # Texts whose colour is too close to what they stand on (WCAG 2.2, level AA for small texts), with their contrast.
 FAINT = """
@@ -69,9 +61,21 @@ FAINT = """
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[chromium.Page]:
-    with chromium.chromium() as page:
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with opened(browser) as page:
         yield page
+
+
+def show(page: Page, file: Path, *, width: int = 1280, scheme: Literal["light", "dark"] = "light") -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(file.as_uri())
 
 
 @pytest.fixture(scope="module")
@@ -96,65 +100,55 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_fetched_and_nothing_complains(scheme: str, page: chromium.Page, file: Path) -> None:
-    page.requests.clear()
-    page.open(file, width=1280, scheme=scheme)
+def test_nothing_is_fetched_and_nothing_complains(scheme: Literal["light", "dark"], page: Page, file: Path) -> None:
+    notes = Notes(page)
+    show(page, file, scheme=scheme)
     page.evaluate(OPEN_ALL)
-    assert page.evaluate("document.querySelectorAll('details[open]').length") > 82
-    assert {url for url in page.requests if not url.startswith("data:")} == {file.as_uri()}
-    assert page.complaints == []
+    assert page.locator("details[open]").count() > 82
+    assert {url for url in notes.requests if not url.startswith("data:")} == {file.as_uri()}
+    assert notes.complaints == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
-def test_the_page_never_scrolls_sideways(width: int, page: chromium.Page, file: Path) -> None:
-    page.open(file, width=width)
+def test_the_page_never_scrolls_sideways(width: int, page: Page, file: Path) -> None:
+    show(page, file, width=width)
     page.evaluate(OPEN_ALL)
-    assert page.evaluate("innerWidth") == width
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(OVERFLOWING) == []
+    assert fits(page, width)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out(scheme: str, page: chromium.Page, file: Path) -> None:
-    page.open(file, width=1280, scheme=scheme)
+def test_every_text_stands_out(scheme: Literal["light", "dark"], page: Page, file: Path) -> None:
+    show(page, file, scheme=scheme)
     page.evaluate(OPEN_ALL)
     assert page.evaluate(FAINT) == []
 
 
-def test_light_and_dark_are_the_readers_choice(page: chromium.Page, file: Path) -> None:
-    grounds = []
-    for scheme in ("light", "dark"):
-        page.open(file, width=1280, scheme=scheme)
-        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-    assert grounds[0] == "rgb(255, 255, 255)"
-    assert sum(map(int, grounds[1][4:-1].split(", "))) < 100
+def test_light_and_dark_are_the_readers_choice(page: Page, file: Path) -> None:
+    show(page, file, scheme="light")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    show(page, file, scheme="dark")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert sum(map(int, ground[4:-1].split(", "))) < 100
 
 
-def test_a_line_of_the_table_opens_its_episode(page: chromium.Page, file: Path) -> None:
-    page.open(file, width=390)
-    assert page.evaluate("document.querySelectorAll('details[open]').length") == 0
-    page.evaluate("document.querySelector('.episodes a[href=\"#e7\"]').click()")
+def test_a_line_of_the_table_opens_its_episode(page: Page, file: Path) -> None:
+    show(page, file, width=390)
+    assert page.locator("details[open]").count() == 0
+    page.locator('.episodes a[href="#e7"]').click()
     assert page.evaluate("document.querySelector('#e7').parentElement.open") is True
     top = "document.querySelector('#e7').parentElement.getBoundingClientRect().top"
     assert 0 <= page.evaluate(f"new Promise(done => requestAnimationFrame(() => done({top})))") < 200
 
 
-def pressed(page: chromium.Page, key: str, code: int, characters: str = "") -> Any:
-    about = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-    page.call("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": characters} if characters else {}))
-    page.call("Input.dispatchKeyEvent", type="keyUp", **about)
-
-
-def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: chromium.Page, file: Path) -> None:
-    page.open(file, width=1280)
-    page.call("Page.bringToFront")
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: Page, file: Path) -> None:
+    show(page, file)
     reached = []
     for _ in range(12):
-        pressed(page, "Tab", 9)
+        page.keyboard.press("Tab")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
         reached.append(page.evaluate("document.activeElement.tagName"))
     assert reached[:6] == ["A"] * 6
     assert "DIV" in reached  # a box that scrolls
-    page.evaluate("document.querySelector('.episode > summary').focus()")
-    pressed(page, "Enter", 13, "\r")
-    assert page.evaluate("document.querySelector('.episode').open") is True
+    page.locator(".episode > summary").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".episode").first).to_have_attribute("open", "")

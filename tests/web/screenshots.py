@@ -1,4 +1,4 @@
-"""Takes the pictures of the page that the documents show: python -m tests.web.screenshots docs"""
+"""Takes the pictures of the page that the documents show: ``python -m tests.web.screenshots docs``."""
 
 import sys
 from pathlib import Path
@@ -45,6 +45,8 @@ def main(folder: Path) -> None:
             with opened(browser, **options) as page:
                 use(page, service.url)
                 screenshot(page, folder / f"page-{name}.png")
+                if name == "light":
+                    page.locator("#playground .bench").screenshot(path=folder / "playground.png")
 
 
 if __name__ == "__main__":

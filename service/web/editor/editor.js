@@ -80,6 +80,8 @@ export function edit(area, instructions, changed) {
     read: () => view.state.doc.toString(),
     write: (text) => view.dispatch({
       changes: { from: 0, to: view.state.doc.length, insert: text },
+      selection: { anchor: 0 },
+      scrollIntoView: true,
       annotations: Transaction.userEvent.of("input.replace"),
     }),
     focus: () => view.focus(),

@@ -63,4 +63,4 @@ def fits(page: Page, width: int) -> bool:
 
 
 def screenshot(page: Page, file: Path) -> None:
-    page.screenshot(path=file, full_page=True)
+    page.screenshot(path=file, full_page=True, type="jpeg", quality=60)

@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
         for name, options in SCREENS.items():
             with opened(browser, **options) as page:
                 use(page, service.url)
-                screenshot(page, folder / f"page-{name}.png")
+                screenshot(page, folder / f"page-{name}.jpg")
                 if name == "light":
                     page.locator("#playground .bench").screenshot(path=folder / "playground.png")
 

@@ -17,7 +17,7 @@ from service.api.openapi import complete
 from service.api.playground import playground_routes
 from service.api.problems import BodyLimit, install
 from service.api.traffic import Traffic
-from service.episodes import OUTCOMES, Episodes
+from service.episodes import OUTCOMES, Episodes, MemoryStore, Store
 from service.errors import StartError
 from service.gauntlet import Gauntlet
 from service.metrics import Metrics
@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     admission = Admission(settings.queue, metrics.refused)
     gauntlet = Gauntlet(settings, sandbox, admission, metrics)
     access = Access(settings.evaluation_token)
-    episodes = Episodes(settings, gauntlet, access, metrics)
+    episodes = Episodes(settings, gauntlet, access, metrics, _store(settings))
     condition = Condition()
 
     @asynccontextmanager
@@ -70,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             admission.draining = True
+            await episodes.leave()
             await sandbox.stop()
 
     app = FastAPI(
@@ -88,8 +89,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(native_routes(settings, gauntlet, access))
     app.include_router(episode_routes(episodes))
     app.include_router(health_routes(app.version, condition, sandbox, admission, episodes))
-    metrics.register(LiveState(app.version, condition, sandbox, admission, episodes))
-    app.include_router(metrics_routes(metrics))
+    live = LiveState(app.version, condition, sandbox, admission, episodes)
+    metrics.register(live)
+    app.include_router(metrics_routes(metrics, live))
     app.include_router(mcp_routes(episodes, app.version))
     app.include_router(nemo_gym_routes(episodes))
     app.include_router(openenv_routes(episodes, app.version))
@@ -99,6 +101,21 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes += page_routes(app.version)
     complete(app, settings)
     return app
+
+
+def _store(settings: Settings) -> Store:
+    if settings.redis_url is None:
+        return MemoryStore(settings.episodes, settings.episode_idle_s)
+    try:
+        from service.episodes.redis_store import RedisStore  # noqa: PLC0415 - of an extra
+    except ImportError:
+        raise StartError(
+            "GAUNTLET_REDIS_URL needs the package redis: pip install 'resilience-gauntlet[redis]'"
+        ) from None
+    try:
+        return RedisStore.at(settings.redis_url.get_secret_value(), settings.episodes, settings.episode_idle_s)
+    except ValueError as error:
+        raise StartError(f"GAUNTLET_REDIS_URL: {error}") from None
 
 
 def _sandbox_config(settings: Settings) -> SandboxConfig:

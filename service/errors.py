@@ -5,7 +5,8 @@ GauntletError
 ├── InputError          what was given does not fit; names the field; answered 422
 ├── ForbiddenError      it takes a token that was not given; answered 403
 ├── OverloadedError     the queue is full, or the service is draining; answered 503 with Retry-After
-│   └── CapacityError   as many episodes are open as the service keeps
+│   ├── CapacityError   as many episodes are open as the service keeps
+│   └── StoreError      where episodes are kept cannot be reached
 ├── SandboxError        a sandbox process could not be had, or died before the code was delivered; answered 500
 └── EpisodeError        an episode does not take the call
     ├── NoEpisodeError        unknown, closed or expired; answered 404
@@ -30,6 +31,7 @@ __all__ = [
     "Refusal",
     "SandboxError",
     "StartError",
+    "StoreError",
     "UnknownToolError",
 ]
 
@@ -107,6 +109,12 @@ class CapacityError(OverloadedError):
     """As many episodes are open as the service keeps."""
 
     code = "capacity"
+
+
+class StoreError(OverloadedError):
+    """Where episodes are kept cannot be reached now."""
+
+    code = "store_unavailable"
 
 
 class SandboxError(GauntletError):

@@ -41,7 +41,7 @@ class Gauntlet:
             expression: its source.
             timeout_s: wall clock; the service's own where it is None.
         """
-        self._check_source("expression", expression)
+        self.check_source("expression", expression)
         if timeout_s is not None and timeout_s > self._max_wall_time_s:
             raise InputError("timeout_s", f"Input should be less than or equal to {self._max_wall_time_s:g}")
         started = time.perf_counter()
@@ -68,7 +68,7 @@ class Gauntlet:
             audit: whether to look if the grade says what it seems to.
             heard: is given rows as they are judged, where there is no audit; the grade has the last word.
         """
-        self._check_source("code", code)
+        self.check_source("code", code)
         started = time.perf_counter()
         integrity = None
         if suite is Suite.HARDENED and seed is None:
@@ -100,11 +100,20 @@ class Gauntlet:
         Args:
             code: the whole source of a submission.
         """
-        self._check_source("code", code)
+        self.check_source("code", code)
         with self._admission.enter(), self._metrics.faults():
             return await self._tracer.trace(code)
 
-    def _check_source(self, field: str, source: str) -> None:
+    def check_source(self, field: str, source: str) -> None:
+        """Lets a source pass that can be given to a sandbox.
+
+        Args:
+            field: what to call it.
+            source: it.
+
+        Raises:
+            InputError: it is too large, or no text that a file could hold.
+        """
         try:
             size = len(source.encode())
         except UnicodeEncodeError as error:

@@ -61,6 +61,11 @@ class Settings(BaseModel):
     episode_idle_s: int = Field(
         900, ge=1, le=604_800, description="seconds without a call after which an episode is forgotten"
     )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis that keeps episodes for several workers or replicas, such as redis://:password@host:6379/0; "
+        "without one they are kept in memory",
+    )
     evaluation_token: SecretStr | None = Field(
         None, description="must be sent with seeds of the test split, where it is set; 16 characters or more"
     )

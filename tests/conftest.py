@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,42 @@ def _served_url(process: subprocess.Popen[str]) -> str:
 def service() -> Iterator[ServiceProcess]:
     with running_service() as process:
         yield process
+
+
+class RedisServer:
+    """A real redis-server on a socket of its own, which keeps what it has been told over a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._folder}/redis.sock"
+
+    def start(self) -> None:
+        options = ["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "yes"]
+        self._process = subprocess.Popen(["redis-server", *options], cwd=self._folder, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while subprocess.run(self._client("ping"), capture_output=True, check=False).stdout != b"PONG\n":
+            assert time.monotonic() < deadline, "redis-server did not start"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=10)
+
+    def flush(self) -> None:
+        subprocess.run(self._client("flushall"), capture_output=True, check=True)
+
+    def _client(self, command: str) -> list[str]:
+        return ["redis-cli", "-s", f"{self._folder}/redis.sock", command]
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()

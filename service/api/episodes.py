@@ -52,13 +52,13 @@ def episode_routes(episodes: Episodes) -> APIRouter:
 
         Example: `{"split": "validation", "step_limit": 16}`; without a body, the hardened suite on a training seed.
         """
-        view = episodes.open(request, authorization=authorization)
+        view = await episodes.open(request, authorization=authorization)
         return EpisodeStart(**view.model_dump(), prompt=prompt(view.suite), tools=tool_schemas(format))
 
     @router.get("/{episode_id}", responses=documented(404, 422))
     async def read_episode(episode_id: EpisodeId) -> EpisodeView:
         """Answers where an episode is, and once it has ended its reward and grade."""
-        return episodes.view(episode_id)
+        return await episodes.view(episode_id)
 
     @router.post("/{episode_id}/tools/{tool}", responses=documented(400, 404, 409, 413, 422, 500, 503))
     async def call_tool(
@@ -76,6 +76,6 @@ def episode_routes(episodes: Episodes) -> APIRouter:
     @router.delete("/{episode_id}", status_code=204, responses=documented(404, 422))
     async def close_episode(episode_id: EpisodeId) -> None:
         """Forgets an episode."""
-        episodes.close(episode_id)
+        await episodes.close(episode_id)
 
     return router

@@ -48,7 +48,7 @@ def health_routes(
                 waiting=sandbox.waiting,
                 queue=admission.limit,
                 requests=admission.requests,
-                episodes=episodes.running,
+                episodes=await episodes.running_if_known(),
                 episode_limit=episodes.limit,
             ),
         )

@@ -32,7 +32,7 @@ class Capacity(BaseModel):
     queue: int = Field(description="requests in flight or waiting, at most")
     requests: int = Field(description="of them now")
     episode_limit: int = Field(description="episodes kept at a time")
-    episodes: int = Field(description="of them not ended")
+    episodes: int | None = Field(description="of them not ended; null while their store cannot be reached")
 
 
 class HealthResponse(BaseModel):

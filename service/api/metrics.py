@@ -23,7 +23,7 @@ gauntlet_executions_total{status="ok"} 7.0
 """
 
 
-def metrics_routes(metrics: Metrics) -> APIRouter:
+def metrics_routes(metrics: Metrics, live: "LiveState") -> APIRouter:
     """The router of ``/metrics``."""
     router = APIRouter(tags=["operation"])
     answer = {"schema": {"type": "string"}, "example": _EXAMPLE}
@@ -32,6 +32,7 @@ def metrics_routes(metrics: Metrics) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse, responses={200: {"content": content}})
     async def read_metrics(request: Request) -> Response:
         """Answers counts, times and the load, for Prometheus; as OpenMetrics where `Accept` names it."""
+        await live.refresh()
         text, content_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(text, media_type=content_type)
 
@@ -49,6 +50,11 @@ class LiveState:
         self._sandbox = sandbox
         self._admission = admission
         self._episodes = episodes
+        self._running: int | None = None
+
+    async def refresh(self) -> None:
+        """Asks for what cannot be asked while it is read."""
+        self._running = await self._episodes.running_if_known()
 
     def collect(self) -> Iterator[Metric]:
         """Reads it."""
@@ -63,10 +69,11 @@ class LiveState:
             ("requests_limit", "Most of them at a time.", admission.limit),
             ("sandbox_slots", "Most sandboxed processes in use at a time.", sandbox.config.concurrency),
             ("sandbox_queued", "Sandboxed processes asked for that wait for a slot.", sandbox.queued),
-            ("episodes_running", "Episodes that have not ended.", episodes.running),
+            ("episodes_running", "Episodes that have not ended.", self._running),
             ("episodes_limit", "Most episodes kept.", episodes.limit),
         ):
-            yield GaugeMetricFamily(f"gauntlet_{name}", text, value)
+            if value is not None:
+                yield GaugeMetricFamily(f"gauntlet_{name}", text, value)
         processes = GaugeMetricFamily("gauntlet_sandbox_processes", "Sandboxed processes.", labels=["state"])
         processes.add_metric(["in_use"], sandbox.in_use)
         processes.add_metric(["waiting"], sandbox.waiting)

@@ -61,7 +61,7 @@ def mcp_routes(episodes: Episodes, version: str) -> APIRouter:
     @router.delete("/mcp/")
     @router.delete("/mcp")
     async def delete(request: Request) -> Response:
-        return face.delete(request)
+        return await face.delete(request)
 
     @router.get("/mcp/")
     @router.get("/mcp")
@@ -103,7 +103,7 @@ class _Face:
             _check_origin(request.headers)
             message = _read(body, request.headers)
             call = _Call(message, request.query_params, request.headers)
-            self._check_session(call)
+            await self._check_session(call)
             if not message.is_request:
                 return Response(status_code=202)
             if call.stateless:
@@ -114,22 +114,22 @@ class _Face:
         except GauntletError as error:
             return failure(message, _refusal(error))
 
-    def delete(self, request: Request) -> Response:
+    async def delete(self, request: Request) -> Response:
         """Ends a session."""
         try:
             _check_origin(request.headers)
-            view = self._view(request.query_params.get("episode") or request.headers.get(SESSION_HEADER, ""))
+            view = await self._view(request.query_params.get("episode") or request.headers.get(SESSION_HEADER, ""))
         except RpcError as error:
             return failure(None, error)
         if view.status is EpisodeStatus.RUNNING and "episode" not in request.query_params:
-            self.episodes.close(view.id)
+            await self.episodes.close(view.id)
         return Response(status_code=204)
 
     async def _answer(self, call: _Call) -> Response:
         """A request of the revisions that begin with a handshake, or of OpenEnv."""
         match call.message.method:
             case "initialize":
-                return self._initialize(call)
+                return await self._initialize(call)
             case "ping":
                 return answer(call.message, {})
             case "tools/list":
@@ -137,9 +137,9 @@ class _Face:
             case "tools/call":
                 return answer(call.message, await self._call_tool(call))
             case "openenv/session/create":
-                return answer(call.message, {"session_id": self._open(call.message.params, call).id})
+                return answer(call.message, {"session_id": (await self._open(call.message.params, call)).id})
             case "openenv/session/close":
-                return answer(call.message, self._close(call))
+                return answer(call.message, await self._close(call))
         # To a client with a session 404 says that this is gone, so that it would begin another.
         status = 404 if call.session is None else 200
         raise RpcError(METHOD_NOT_FOUND, "There is no such method.", status=status)
@@ -151,7 +151,7 @@ class _Face:
         stateless.check_envelope(call.message, call.headers)
         match method:
             case "server/discover":
-                result = self._discover(call)
+                result = await self._discover(call)
             case "tools/list":
                 result = _tools()
             case "tools/call":
@@ -160,11 +160,14 @@ class _Face:
                 raise RpcError(METHOD_NOT_FOUND, "There is no such method.", status=404)
         return answer(call.message, stateless.completed(method, result, self.server))
 
-    def _initialize(self, call: _Call) -> Response:
+    async def _initialize(self, call: _Call) -> Response:
         wanted = call.message.params.get("protocolVersion")
         if not isinstance(wanted, str):
             raise RpcError(INVALID_PARAMS, "protocolVersion: a string is needed.")
-        view = self._view(call.session) if call.session else self._open(_options(call.query), call)
+        if call.session:
+            view = await self._view(call.session)
+        else:
+            view = await self._open(_options(call.query), call)
         result = {
             "protocolVersion": wanted if wanted in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1],
             "serverInfo": self.server,
@@ -172,9 +175,9 @@ class _Face:
         }
         return answer(call.message, result, headers={SESSION_HEADER: view.id})
 
-    def _discover(self, call: _Call) -> dict[str, Any]:
+    async def _discover(self, call: _Call) -> dict[str, Any]:
         versions = [*HANDSHAKE_VERSIONS, stateless.VERSION]
-        return {"supportedVersions": versions, **_described(self._view(call.query["episode"]))}
+        return {"supportedVersions": versions, **_described(await self._view(call.query["episode"]))}
 
     async def _call_tool(self, call: _Call) -> dict[str, Any]:
         name, arguments = call.message.params.get("name"), call.message.params.get("arguments", {})
@@ -187,32 +190,32 @@ class _Face:
         except UnknownToolError:
             raise _invalid_params("Unknown tool: use python_expression or submit_code.", call) from None
         except (EpisodeFinishedError, InputError, OverloadedError, SandboxError) as error:
-            return _failed(error, self._view(call.session))
+            return _failed(error, await self._view(call.session))
 
-    def _open(self, options: Mapping[str, Any], call: _Call) -> EpisodeView:
+    async def _open(self, options: Mapping[str, Any], call: _Call) -> EpisodeView:
         request = EpisodeRequest.read(options)
-        return self.episodes.open(request, authorization=call.headers.get("authorization"))
+        return await self.episodes.open(request, authorization=call.headers.get("authorization"))
 
-    def _close(self, call: _Call) -> dict[str, Any]:
+    async def _close(self, call: _Call) -> dict[str, Any]:
         if call.session is None:
             raise RpcError(INVALID_PARAMS, "Invalid params - 'session_id' is required")
-        self.episodes.close(call.session)
+        await self.episodes.close(call.session)
         return {"session_id": call.session, "closed": True}
 
-    def _check_session(self, call: _Call) -> None:
+    async def _check_session(self, call: _Call) -> None:
         """Refuses a session that is gone: OpenEnv reads of it with status 200, MCP's clients know it by a 404."""
         if call.session is None:
             return
         try:
-            self.episodes.view(call.session)
+            await self.episodes.view(call.session)
         except NoEpisodeError as error:
             if call.session == call.message.params.get("session_id"):
                 raise RpcError(INVALID_PARAMS, f"Unknown session_id. {error}") from None
             raise _gone(error) from None
 
-    def _view(self, episode_id: str) -> EpisodeView:
+    async def _view(self, episode_id: str) -> EpisodeView:
         try:
-            return self.episodes.view(episode_id)
+            return await self.episodes.view(episode_id)
         except NoEpisodeError as error:
             raise _gone(error) from None
 

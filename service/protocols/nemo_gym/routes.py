@@ -98,7 +98,7 @@ def nemo_gym_routes(episodes: Episodes) -> APIRouter:
     async def seed_session(row: _Row, request: Request, authorization: Authorization = None) -> Response:
         if session_id(request) is not None:  # or a model could seed itself another episode after a bad submission
             raise EpisodeExistsError("This session has its episode: another one begins without the cookie")
-        view = episodes.open(row.episode(), authorization=authorization)
+        view = await episodes.open(row.episode(), authorization=authorization)
         return _json(_about(view), headers={"Set-Cookie": cookie_header(view.id)})
 
     @router.post("/python_expression")
@@ -134,12 +134,12 @@ async def _settled(episodes: Episodes, row: _Verify, session: str | None, author
     """The episode of a rollout, ended."""
     if session is not None:
         return await _ended(episodes, session, row)
-    opened = episodes.open(row.episode(), authorization=authorization)
+    opened = await episodes.open(row.episode(), authorization=authorization)
     try:
         return await _ended(episodes, opened.id, row)
     finally:
         with suppress(NoEpisodeError):
-            episodes.close(opened.id)
+            await episodes.close(opened.id)
 
 
 async def _ended(episodes: Episodes, session: str, row: _Verify) -> EpisodeView:

@@ -48,17 +48,17 @@ class Connection:
         with contextlib.suppress(WebSocketDisconnect):
             await self._websocket.accept()
             try:
-                self._session_id = self._attached(session_id)
+                self._session_id = await self._attached(session_id)
             except GauntletError as error:
-                await self._websocket.send_json(self._refusal(error))
+                await self._websocket.send_json(await self._refusal(error))
             else:
                 await self._play(keep=session_id is not None)
             await self._websocket.close()
 
-    def _attached(self, session_id: str | None) -> str:
+    async def _attached(self, session_id: str | None) -> str:
         if session_id is None:
-            return self._episodes.open(EpisodeRequest(), authorization=self._authorization).id
-        return self._episodes.view(session_id).id
+            return (await self._episodes.open(EpisodeRequest(), authorization=self._authorization)).id
+        return (await self._episodes.view(session_id)).id
 
     async def _play(self, *, keep: bool) -> None:
         try:
@@ -67,7 +67,7 @@ class Connection:
         finally:
             if not keep:
                 with contextlib.suppress(NoEpisodeError):
-                    self._episodes.close(self._session_id)
+                    await self._episodes.close(self._session_id)
 
     async def _received(self) -> str | None:
         """The next message, None where it is binary."""
@@ -83,27 +83,27 @@ class Connection:
             kind, data = read_frame(text)
             match kind:
                 case "reset":
-                    return {"type": "observation", "data": self._reset(data)}
+                    return {"type": "observation", "data": await self._reset(data)}
                 case "step":
                     outcome = await self._face.step(self._session_id, read_action(data), self._name)
                     return {"type": "observation", "data": outcome.model_dump(mode="json")}
                 case "state":
-                    state = self._face.state(self._session_id, self._name)
+                    state = await self._face.state(self._session_id, self._name)
                     return {"type": "state", "data": state.model_dump(mode="json")}
         except GauntletError as error:
-            return self._refusal(error)
+            return await self._refusal(error)
         except Exception:  # noqa: BLE001 - whatever it is: nothing of it may be told
             _log.exception("unexpected error")
             return error_frame(ErrorCode.EXECUTION_ERROR, _UNEXPECTED, reason=GauntletError.code)
         return None
 
-    def _reset(self, data: dict[str, Any]) -> dict[str, Any]:
+    async def _reset(self, data: dict[str, Any]) -> dict[str, Any]:
         request = ResetRequest.read(data)
-        outcome = self._face.reset(request, authorization=self._authorization, session_id=self._session_id)
+        outcome = await self._face.reset(request, authorization=self._authorization, session_id=self._session_id)
         self._name = request.episode_id
         return outcome.model_dump(mode="json")
 
-    def _refusal(self, error: GauntletError) -> dict[str, Any]:
+    async def _refusal(self, error: GauntletError) -> dict[str, Any]:
         """An error in the protocol's words; `reason` is its name in every protocol of the service."""
         details: dict[str, Any] = {"reason": error.code}
         if isinstance(error, InputError):
@@ -112,7 +112,7 @@ class Connection:
         if isinstance(error, OverloadedError):
             details["retry_after_s"] = error.retry_after_s
         if isinstance(error, CapacityError):
-            details |= {"active_sessions": self._episodes.running, "max_sessions": self._episodes.limit}
+            details |= {"active_sessions": await self._episodes.running(), "max_sessions": self._episodes.limit}
         if isinstance(error, SandboxError):
             _log.error("sandbox fault: %s", error)
             return error_frame(ErrorCode.EXECUTION_ERROR, _SANDBOX_FAULT, **details)

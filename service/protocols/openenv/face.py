@@ -30,7 +30,9 @@ class Face:
     def __init__(self, episodes: Episodes) -> None:
         self._episodes = episodes
 
-    def reset(self, request: ResetRequest, *, authorization: str | None, session_id: str | None = None) -> Outcome:
+    async def reset(
+        self, request: ResetRequest, *, authorization: str | None, session_id: str | None = None
+    ) -> Outcome:
         """Begins an episode.
 
         Args:
@@ -42,9 +44,9 @@ class Face:
             GauntletError: as `Episodes.open` does.
         """
         if session_id is None:
-            view = self._episodes.open(request, authorization=authorization)
+            view = await self._episodes.open(request, authorization=authorization)
         else:
-            view = self._episodes.reset(session_id, request, authorization=authorization)
+            view = await self._episodes.reset(session_id, request, authorization=authorization)
         return Outcome(
             observation=ResetObservation(prompt=prompt(view.suite)), metadata=_told(view, request.episode_id)
         )
@@ -71,18 +73,18 @@ class Face:
         except InputError as error:
             failed = ToolError(error_type=ToolErrorType.INVALID_ARGS, message=str(error))
         except EpisodeFinishedError as error:
-            if self._episodes.view(session_id).status is not EpisodeStatus.TIME_LIMIT:
+            if (await self._episodes.view(session_id)).status is not EpisodeStatus.TIME_LIMIT:
                 raise
             failed = ToolError(error_type=ToolErrorType.TIMEOUT, message=str(error))
         else:
             return _observed(called, name, action, called.text)
-        return _observed(self._episodes.view(session_id), name, action, failed)
+        return _observed(await self._episodes.view(session_id), name, action, failed)
 
     def tools(self) -> Outcome:
         """Answers the tools, which are the same in every session."""
         return Outcome(observation=ListToolsObservation(tools=tool_schemas(ToolFormat.ANTHROPIC)))
 
-    def state(self, session_id: str, name: str | None = None) -> State:
+    async def state(self, session_id: str, name: str | None = None) -> State:
         """Answers where a session's episode is.
 
         Args:
@@ -92,7 +94,7 @@ class Face:
         Raises:
             NoEpisodeError: there is no such session.
         """
-        view = self._episodes.view(session_id)
+        view = await self._episodes.view(session_id)
         return State(**_told(view, name), step_count=view.steps)
 
 

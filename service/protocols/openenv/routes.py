@@ -56,8 +56,8 @@ def openenv_routes(episodes: Episodes, version: str) -> APIRouter:
         authorization: Annotated[str | None, Header()] = None,
     ) -> Outcome:
         """Begins an episode, in a session where one is given; the answer's `metadata.session_id` is the key to it."""
-        known = episodes.view(session_id).id if session_id is not None else None
-        return face.reset(request, authorization=authorization, session_id=known)
+        known = (await episodes.view(session_id)).id if session_id is not None else None
+        return await face.reset(request, authorization=authorization, session_id=known)
 
     @router.post("/step")
     async def step(request: StepRequest, session_id: SessionId = None) -> Outcome:
@@ -72,7 +72,7 @@ def openenv_routes(episodes: Episodes, version: str) -> APIRouter:
     @router.get("/state")
     async def state(session_id: SessionId = None) -> State:
         """Answers where a session's episode is; without one, upstream's initial state."""
-        return State() if session_id is None else face.state(session_id)
+        return State() if session_id is None else await face.state(session_id)
 
     @router.get("/schema")
     async def schema() -> dict[str, Any]:

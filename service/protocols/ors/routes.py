@@ -86,19 +86,19 @@ def _server_routes(episodes: Episodes, access: Access) -> APIRouter:
         if not tickets.issued(session_id):
             raise HTTPException(404, "Unknown session: POST /create_session answers a new one")
         request = _episode_request(body, access, authorization)
-        episodes.open(request, authorization=authorization, episode_id=session_id)
+        await episodes.open(request, authorization=authorization, episode_id=session_id)
         return {"sid": session_id}
 
     @router.post("/ping")
     async def ping(session_id: SessionId) -> dict[str, str]:
-        episodes.view(session_id)
+        await episodes.view(session_id)
         return {"status": "ok"}
 
     @router.post("/delete")
     @router.post("/delete_session")
     async def delete(session_id: SessionId) -> dict[str, str]:
         with contextlib.suppress(NoEpisodeError):
-            episodes.close(session_id)
+            await episodes.close(session_id)
         return {"sid": session_id}
 
     return router
@@ -142,11 +142,11 @@ def _episode_routes(episodes: Episodes) -> APIRouter:
 
     @router.get("/prompt")
     async def read_prompt(session_id: SessionId) -> list[dict[str, Any]]:
-        return [_text_block(prompt(episodes.view(session_id).suite))]
+        return [_text_block(prompt((await episodes.view(session_id)).suite))]
 
     @router.get("/task_tools")
     async def task_tools(session_id: SessionId) -> dict[str, Any]:
-        episodes.view(session_id)
+        await episodes.view(session_id)
         return _tools()
 
     @router.post("/call")
@@ -154,7 +154,7 @@ def _episode_routes(episodes: Episodes) -> APIRouter:
         if body.task_id is not None:
             known = calls.find(session_id, body.task_id)
             return _stream(events(body.task_id, known)) if known else _unknown_call()
-        episodes.view(session_id)
+        await episodes.view(session_id)
         call_id, task = calls.start(session_id, _called(episodes, session_id, body))
         await asyncio.wait({task}, timeout=_AT_ONCE_S)
         if task.done() and isinstance(refused := task.result(), CallFailure) and refused.retry_after_s:

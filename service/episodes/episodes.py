@@ -1,0 +1,362 @@
+"""Opening episodes, and calling their tools."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from service.access import Access
+from service.episodes.models import EpisodeRequest, EpisodeStatus, EpisodeView, ToolResponse
+from service.episodes.state import EpisodeState, Grading
+from service.episodes.store import NoPlaceError, Store, TakenError
+from service.errors import (
+    CapacityError,
+    EpisodeExistsError,
+    GauntletError,
+    InputError,
+    NoEpisodeError,
+    OverloadedError,
+    Refusal,
+    StoreError,
+    UnknownToolError,
+)
+from service.gauntlet import Gauntlet
+from service.metrics import Metrics
+from service.schemas import ExecuteResponse, GradeResponse
+from service.settings import Settings
+from service.tool_text import FAULT_TEXT, execution_text, grade_text
+
+__all__ = ["Episodes"]
+
+_RETRY_AFTER_S = 5
+_LEASE_S = 6.0
+_POLL_S = 0.05
+_log = logging.getLogger("gauntlet.service")
+
+
+class Episodes:
+    """Every episode that the service keeps, by id. An id is 128 random bits, and the only key there is.
+
+    Ended episodes are kept, too, so that a reward can be asked for again: until they are idle for too long, or their
+    place is needed.
+
+    Where several processes share a store, a submission is graded by the one that took it, which says every few seconds
+    that it still does. Should it fall silent, the process that is asked for the episode next takes the grade over: it
+    has one reward, whoever grades it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        gauntlet: Gauntlet,
+        access: Access,
+        metrics: Metrics,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._gauntlet = gauntlet
+        self._access = access
+        self._metrics = metrics
+        self._store = store
+        self._clock = clock
+        self._me = secrets.token_hex(8)
+        self._grading: dict[str, asyncio.Task[EpisodeState]] = {}  # by the episode's birth
+
+    @property
+    def limit(self) -> int:
+        """Most episodes at a time."""
+        return self._settings.episodes
+
+    async def running(self) -> int:
+        """Episodes that have not ended."""
+        return await self._store.running(self._clock())
+
+    async def running_if_known(self) -> int | None:
+        """The same, or None where the store cannot be reached."""
+        try:
+            return await self.running()
+        except StoreError:
+            return None
+
+    async def open(
+        self, request: EpisodeRequest, *, authorization: str | None = None, episode_id: str | None = None
+    ) -> EpisodeView:
+        """Begins an episode.
+
+        Args:
+            request: what it is about.
+            authorization: the header that came with it.
+            episode_id: one that the protocol has already handed out, as hard to guess as those drawn here.
+
+        Raises:
+            CapacityError: all places are taken by episodes that have not ended.
+            ForbiddenError: seeds of the test split, without the evaluation token.
+            EpisodeExistsError: the id is in use.
+            InputError: limits beyond the service's own.
+        """
+        return await self._begin(episode_id or secrets.token_hex(16), request, authorization, replace=False)
+
+    async def reset(self, episode_id: str, request: EpisodeRequest, *, authorization: str | None = None) -> EpisodeView:
+        """Begins an episode anew, under its id and in its place, if it is kept still.
+
+        Args:
+            episode_id: one that was handed out to whoever asks.
+            request: what the new one is about.
+            authorization: the header that came with it.
+
+        Raises:
+            CapacityError, ForbiddenError, InputError: as `open`; the old one is left as it is.
+        """
+        return await self._begin(episode_id, request, authorization, replace=True)
+
+    async def view(self, episode_id: str) -> EpisodeView:
+        """An episode as it is.
+
+        Raises:
+            NoEpisodeError: there is none of this id.
+        """
+        return (await self._looked_at(episode_id)).view(self._clock())
+
+    async def call(self, episode_id: str, tool: str, arguments: Any) -> ToolResponse:
+        """Calls a tool.
+
+        Args:
+            episode_id: of the episode.
+            tool: ``python_expression`` or ``submit_code``.
+            arguments: an object with its one member, ``expression`` or ``code``.
+
+        Raises:
+            NoEpisodeError: there is no episode of this id.
+            EpisodeFinishedError: it has ended, or is being graded.
+            UnknownToolError: no such tool.
+            InputError: the arguments do not fit; costs no step.
+            OverloadedError: no capacity now; costs no step, and a submission may be handed in again.
+            SandboxError: the expression could not be run; costs no step.
+        """
+        state = await self._looked_at(episode_id)
+        state.check_running()
+        match tool:
+            case "python_expression":
+                return await self._execute(episode_id, _only("expression", arguments))
+            case "submit_code":
+                return await self._submit(episode_id, _only("code", arguments))
+        raise UnknownToolError("There is no such tool: use python_expression or submit_code.")
+
+    async def end(self, episode_id: str) -> EpisodeView:
+        """Ends an episode that is still running, without a submission; a grade under way is waited for.
+
+        Raises:
+            NoEpisodeError: there is none of this id.
+            OverloadedError: there was no capacity for the grade that was waited for; the episode goes on.
+        """
+        state = await self._looked_at(episode_id)
+        while state.status is EpisodeStatus.GRADING:
+            if (task := self._grading.get(state.birth)) is not None:
+                await asyncio.shield(task)
+            else:  # in another process
+                await asyncio.sleep(_POLL_S)
+            state = await self._looked_at(episode_id)
+        return (await self._changed(episode_id, EpisodeState.abandoned)).view(self._clock())
+
+    async def close(self, episode_id: str) -> None:
+        """Forgets an episode.
+
+        Raises:
+            NoEpisodeError: there is none of this id.
+        """
+        state = await self._store.remove(episode_id, self._clock())
+        if state is None:
+            self._raise_no_episode()
+        self._count(state, state.settled(self._clock()).abandoned())
+
+    async def leave(self) -> None:
+        """Hands what is being graded on to the other processes of a store, and lets go of it."""
+        for task in list(self._grading.values()):
+            task.cancel()
+        await asyncio.gather(*self._grading.values(), return_exceptions=True)
+        await self._store.close()
+
+    async def _begin(
+        self, episode_id: str, request: EpisodeRequest, authorization: str | None, *, replace: bool
+    ) -> EpisodeView:
+        request = request.drawn()
+        self._access.check_seed(request.seed, authorization)
+        now = self._clock()
+        state = EpisodeState(
+            id=episode_id,
+            birth=secrets.token_hex(8),
+            request=request,
+            step_limit=int(_bounded("step_limit", request.step_limit, self._settings.episode_steps)),
+            deadline=now + _bounded("time_limit_s", request.time_limit_s, self._settings.episode_time_s),
+        )
+        try:
+            added = await self._store.add(state, now, replace=replace)
+        except TakenError:
+            raise EpisodeExistsError("There is an episode of this id already.") from None
+        except NoPlaceError:
+            self._metrics.refused(Refusal.CAPACITY)
+            raise CapacityError(
+                f"{self.limit} episodes are open, which is all that the service keeps.", retry_after_s=_RETRY_AFTER_S
+            ) from None
+        for _ in range(added.forgotten):
+            self._metrics.episode_ended(EpisodeStatus.ABANDONED)
+        if added.replaced is not None:
+            self._count(added.replaced, added.replaced.settled(now).abandoned())
+        return state.view(now)
+
+    async def _execute(self, episode_id: str, expression: str) -> ToolResponse:
+        begun = await self._changed(episode_id, EpisodeState.stepping)
+        try:
+            execution = await self._gauntlet.execute(expression)
+        except BaseException:
+            await asyncio.shield(self._changed_if_same(begun, EpisodeState.not_stepped))
+            raise
+        state = await self._changed_if_same(begun, EpisodeState.stepped)
+        return self._response(state, execution_text(execution, state.step_limit - state.steps), execution)
+
+    async def _submit(self, episode_id: str, code: str) -> ToolResponse:
+        """Has a submission graded, to the end, whether or not somebody still waits for it."""
+        self._gauntlet.check_source("code", code)
+        grading = Grading(code=code, owner=self._me, until=self._clock() + _LEASE_S)
+        begun = await self._changed(episode_id, lambda state: state.submitting(grading))
+        state = await asyncio.shield(self._grade_in_background(begun))
+        return self._response(state, grade_text(state.grade) if state.grade else FAULT_TEXT)
+
+    def _grade_in_background(self, state: EpisodeState) -> asyncio.Task[EpisodeState]:
+        task = asyncio.create_task(self._graded(state))
+        self._grading[state.birth] = task
+        task.add_done_callback(lambda _: self._grading.pop(state.birth, None))
+        task.add_done_callback(_retrieved)
+        return task
+
+    async def _graded(self, state: EpisodeState) -> EpisodeState:
+        """Grades an episode's submission.
+
+        Raises:
+            InputError, OverloadedError: it was not graded, and the episode goes on.
+        """
+        keeping = asyncio.create_task(self._keep_lease(state))
+        try:
+            grade = await self._grade(state)
+        except (InputError, OverloadedError):
+            await self._changed_if_mine(state, EpisodeState.refused)
+            raise
+        except asyncio.CancelledError:
+            await self._changed_if_mine(state, lambda mine: mine.graded_by("", 0))
+            raise
+        finally:
+            keeping.cancel()
+        await self._changed_if_mine(state, lambda mine: mine.graded(grade))
+        return state.graded(grade)
+
+    async def _grade(self, state: EpisodeState) -> GradeResponse | None:
+        assert state.grading is not None  # noqa: S101 - it is why it is called
+        request = state.request
+        try:
+            return await self._gauntlet.grade(state.grading.code, suite=request.suite, seed=request.seed)
+        except (InputError, OverloadedError):
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is: it must not look like a grade
+            _log.exception("no grade for a submission")
+            return None
+
+    async def _keep_lease(self, state: EpisodeState) -> None:
+        while True:
+            await asyncio.sleep(_LEASE_S / 3)
+            until = self._clock() + _LEASE_S
+            await self._changed_if_mine(state, lambda mine: mine.graded_by(self._me, until))  # noqa: B023
+
+    async def _looked_at(self, episode_id: str) -> EpisodeState:
+        """An episode as it is; a grade that its owner has left is taken over."""
+        state = await self._changed(episode_id, lambda state: state)
+        if state.grading is None or state.grading.until > self._clock():
+            return state
+
+        def taken_over(now: EpisodeState) -> EpisodeState:
+            return now if now.grading != state.grading else now.graded_by(self._me, self._clock() + _LEASE_S)
+
+        taken = await self._changed(episode_id, taken_over)
+        if taken.grading is not None and taken.grading.owner == self._me and taken.birth not in self._grading:
+            self._grade_in_background(taken)
+        return taken
+
+    async def _changed(self, episode_id: str, change: Callable[[EpisodeState], EpisodeState]) -> EpisodeState:
+        """Changes an episode that its time may have ended."""
+        now = self._clock()
+        failure: GauntletError | None = None
+
+        def settled_and_changed(state: EpisodeState) -> EpisodeState:
+            nonlocal failure
+            failure, state = None, state.settled(now)
+            try:
+                return change(state)
+            except GauntletError as error:  # that its time is over is kept all the same
+                failure = error
+                return state
+
+        states = await self._store.change(episode_id, now, settled_and_changed)
+        if states is None:
+            self._raise_no_episode()
+        self._count(*states)
+        if failure is not None:
+            raise failure
+        return states[1]
+
+    async def _changed_if_same(
+        self, begun: EpisodeState, change: Callable[[EpisodeState], EpisodeState]
+    ) -> EpisodeState:
+        """Changes an episode unless it was begun anew or forgotten; then what it would have become is answered."""
+        with contextlib.suppress(NoEpisodeError):
+            changed = await self._changed(
+                begun.id, lambda state: change(state) if state.birth == begun.birth else state
+            )
+            if changed.birth == begun.birth:
+                return changed
+        return change(begun.abandoned())
+
+    async def _changed_if_mine(self, begun: EpisodeState, change: Callable[[EpisodeState], EpisodeState]) -> None:
+        """Changes an episode whose submission this process grades, if nobody has taken it over."""
+
+        def mine(state: EpisodeState) -> EpisodeState:
+            is_mine = state.birth == begun.birth and state.grading is not None and state.grading.owner == self._me
+            return change(state) if is_mine else state
+
+        with contextlib.suppress(NoEpisodeError):
+            await self._changed(begun.id, mine)
+
+    def _count(self, before: EpisodeState, after: EpisodeState) -> None:
+        if before.outcome is None and after.outcome is not None:
+            self._metrics.episode_ended(after.outcome)
+
+    def _response(self, state: EpisodeState, text: str, execution: ExecuteResponse | None = None) -> ToolResponse:
+        return ToolResponse(**dict(state.view(self._clock())), text=text, execution=execution)
+
+    def _raise_no_episode(self) -> NoReturn:
+        raise NoEpisodeError(
+            "There is no such episode: it was never opened, it was closed, or it was idle for"
+            f" {self._settings.episode_idle_s} seconds."
+        )
+
+
+def _only(name: str, arguments: Any) -> str:
+    """The one argument that a tool takes."""
+    if not isinstance(arguments, dict) or arguments.keys() != {name} or type(arguments[name]) is not str:
+        raise InputError(name, f"The tool takes an object with the one member {name!r}, a string.")
+    return str(arguments[name])
+
+
+def _bounded(name: str, wanted: float | None, most: int) -> float:
+    if wanted is not None and wanted > most:
+        raise InputError(name, f"Input should be less than or equal to {most}")
+    return most if wanted is None else wanted
+
+
+def _retrieved(task: asyncio.Task[EpisodeState]) -> None:
+    """Has a refusal that nobody waits for known, so that it is no complaint at the end."""
+    if not task.cancelled():
+        task.exception()

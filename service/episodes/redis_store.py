@@ -1,0 +1,187 @@
+"""Episodes in Redis, for several workers or replicas of the service."""
+
+import functools
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.episodes.models import EpisodeStatus
+from service.episodes.state import EpisodeState
+from service.episodes.store import Added, Change, NoPlaceError, TakenError
+from service.errors import StoreError
+
+__all__ = ["RedisStore"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# One hash tag, so that a cluster keeps what belongs together in one place.
+_EPISODE = "{gauntlet}:episode:"
+_RUNNING = "{gauntlet}:running"  # by their last use: those that have not ended
+_ENDED = "{gauntlet}:ended"  # by their last use
+_DEADLINES = "{gauntlet}:deadlines"  # of those that run, and are not being graded
+_MARK_BYTES = 8
+_INDEXES = (_RUNNING, _ENDED, _DEADLINES)
+
+_ADD = """
+local running, ended, deadlines, key = unpack(KEYS)
+local id, state, now, deadline, idle, limit, replace, prefix = unpack(ARGV)
+local old = redis.call('GET', key)
+if old and old ~= state and replace == '0' then return {'taken'} end
+local forgotten = redis.call('ZRANGEBYSCORE', running, '-inf', now - idle)
+for _, each in ipairs(forgotten) do
+  redis.call('ZREM', running, each)
+  redis.call('ZREM', deadlines, each)
+end
+redis.call('ZREMRANGEBYSCORE', ended, '-inf', now - idle)
+if not old and redis.call('ZCARD', running) + redis.call('ZCARD', ended) >= tonumber(limit) then
+  local victim = redis.call('ZRANGE', ended, 0, 0)[1]
+    or redis.call('ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT', 0, 1)[1]
+  if not victim then return {'no place'} end
+  redis.call('DEL', prefix .. victim)
+  for _, index in ipairs({running, ended, deadlines}) do redis.call('ZREM', index, victim) end
+end
+redis.call('SET', key, state, 'EX', idle)
+redis.call('ZREM', ended, id)
+redis.call('ZADD', running, now, id)
+redis.call('ZADD', deadlines, deadline, id)
+return {old or '', #forgotten}
+"""
+_SWAP = """
+local running, ended, deadlines, key = unpack(KEYS)
+local id, old, new, now, idle, status, deadline = unpack(ARGV)
+local found = redis.call('GET', key)
+if found ~= old and found ~= new then return 0 end
+redis.call('SET', key, new, 'EX', idle)
+redis.call(status == 'ended' and 'ZREM' or 'ZADD', running, unpack(status == 'ended' and {id} or {now, id}))
+redis.call(status == 'ended' and 'ZADD' or 'ZREM', ended, unpack(status == 'ended' and {now, id} or {id}))
+redis.call(status == 'running' and 'ZADD' or 'ZREM', deadlines, unpack(status == 'running' and {deadline, id} or {id}))
+return 1
+"""
+_log = logging.getLogger("gauntlet.service")
+
+
+def _reported(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Has what Redis gets wrong reported in the service's own words."""
+
+    @functools.wraps(call)
+    async def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await call(*args, **kwargs)
+        except (RedisError, OSError) as error:
+            _log.error("redis: %s", error)
+            raise StoreError("Episodes cannot be reached now.", retry_after_s=1) from None
+
+    return called
+
+
+class RedisStore:
+    """Keeps episodes in a Redis that several processes share; their clocks should agree to about a second.
+
+    Every method raises `StoreError` where Redis does not answer for seconds. A call that was lost on the way is made
+    again: a change that has been made already is known by what it left.
+    """
+
+    def __init__(self, redis: Redis, limit: int, idle_s: int) -> None:
+        """Connects when it is first used.
+
+        Args:
+            redis: a client that answers bytes.
+            limit: most episodes at a time.
+            idle_s: seconds without a use after which one is forgotten.
+        """
+        self._redis = redis
+        self._limit = limit
+        self._idle_s = idle_s
+        self._add = redis.register_script(_ADD)
+        self._swap = redis.register_script(_SWAP)
+
+    @classmethod
+    def at(cls, url: str, limit: int, idle_s: int) -> "RedisStore":
+        """A store at an address such as ``redis://:password@host:6379/0``."""
+        retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), retries=10)
+        errors: list[type[Exception]] = [RedisConnectionError, RedisTimeoutError]
+        redis = Redis.from_url(url, retry=retry, retry_on_error=errors, socket_timeout=5, socket_connect_timeout=2)
+        return cls(redis, limit, idle_s)
+
+    @_reported
+    async def add(self, state: EpisodeState, now: float, *, replace: bool) -> Added:
+        """Keeps one more."""
+        text = _packed(state)
+        limits = (self._idle_s, self._limit, int(replace))
+        answer: Sequence[Any] = await self._add(
+            keys=_keys(state.id), args=[state.id, text, now, state.deadline, *limits, _EPISODE]
+        )
+        match answer:
+            case [b"taken"]:
+                raise TakenError
+            case [b"no place"]:
+                raise NoPlaceError
+        old, forgotten = answer
+        replaced = _unpacked(old) if old and old != text else None
+        return Added(replaced, forgotten)
+
+    @_reported
+    async def change(self, episode_id: str, now: float, change: Change) -> tuple[EpisodeState, EpisodeState] | None:
+        """Changes an episode."""
+        while (old := await self._redis.get(_EPISODE + episode_id)) is not None:
+            before = _unpacked(old)
+            after = change(before)
+            new = old if after is before else _packed(after)
+            args = [episode_id, old, new, now, self._idle_s, _index_of(after), after.deadline]
+            if await self._swap(keys=_keys(episode_id), args=args):
+                return before, after
+        return None
+
+    @_reported
+    async def remove(self, episode_id: str, now: float) -> EpisodeState | None:
+        """Forgets an episode."""
+        del now
+        async with self._redis.pipeline() as pipeline:
+            pipeline.getdel(_EPISODE + episode_id)
+            for index in _INDEXES:
+                pipeline.zrem(index, episode_id)
+            old, *_ = await pipeline.execute()
+        return _unpacked(old) if old else None
+
+    @_reported
+    async def running(self, now: float) -> int:
+        """Counts those that have not ended."""
+        async with self._redis.pipeline() as pipeline:
+            pipeline.zcount(_RUNNING, f"({now - self._idle_s}", "+inf")
+            pipeline.zcount(_DEADLINES, "-inf", now)
+            used, overdue = await pipeline.execute()
+        return max(0, int(used) - int(overdue))
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._redis.aclose()
+
+
+def _packed(state: EpisodeState) -> bytes:
+    """A state as it is kept: behind random bytes, by which a writer knows its own writing."""
+    return secrets.token_bytes(_MARK_BYTES) + state.model_dump_json().encode()
+
+
+def _unpacked(kept: bytes | str) -> EpisodeState:
+    if isinstance(kept, str):
+        raise TypeError("the client decodes answers: it was not made to answer bytes")
+    return EpisodeState.model_validate_json(kept[_MARK_BYTES:])
+
+
+def _keys(episode_id: str) -> list[str]:
+    return [*_INDEXES, _EPISODE + episode_id]
+
+
+def _index_of(state: EpisodeState) -> str:
+    if state.outcome is not None:
+        return "ended"
+    return "running" if state.status is EpisodeStatus.RUNNING else "grading"

@@ -1,0 +1,155 @@
+"""What is kept of an episode, and how one call changes it. Pure: every change is a new state."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from service.episodes.models import OUTCOMES, EpisodeRequest, EpisodeStatus, EpisodeView
+from service.errors import EpisodeFinishedError
+from service.schemas import GradeResponse
+
+__all__ = ["EpisodeState", "Grading"]
+
+_ENDED = {
+    EpisodeStatus.GRADING: "The episode's submission is being graded.",
+    EpisodeStatus.SUBMITTED: "The episode has ended: its submission was graded.",
+    EpisodeStatus.STEP_LIMIT: "The episode has ended: it has used up its steps.",
+    EpisodeStatus.TIME_LIMIT: "The episode has ended: its time is over.",
+    EpisodeStatus.ABANDONED: "The episode has ended: it was ended without a submission.",
+    EpisodeStatus.FAULT: "The episode has ended: its submission could not be graded, which is the service's fault.",
+}
+
+
+class Grading(BaseModel):
+    """A submission that somebody grades.
+
+    Attributes:
+        code: its source, for whoever takes over.
+        owner: which process grades it.
+        until: when it may be taken over, Unix time: its owner has moved this on unless it is gone.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    owner: str
+    until: float
+
+
+class EpisodeState(BaseModel):
+    """An episode between two calls.
+
+    Attributes:
+        id: its key.
+        birth: tells it from one that is begun anew under the same id.
+        request: what it is about, with its seed drawn.
+        step_limit: tool calls.
+        deadline: Unix time.
+        steps: tool calls so far, with those under way.
+        outcome: how it ended, None while it has not.
+        grade: of its submission.
+        grading: its submission, while that is graded.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    birth: str
+    request: EpisodeRequest
+    step_limit: int
+    deadline: float
+    steps: int = 0
+    outcome: EpisodeStatus | None = None
+    grade: GradeResponse | None = None
+    grading: Grading | None = None
+
+    @property
+    def status(self) -> EpisodeStatus:
+        """Where it is, as far as it has been looked at."""
+        if self.outcome is not None:
+            return self.outcome
+        return EpisodeStatus.RUNNING if self.grading is None else EpisodeStatus.GRADING
+
+    def settled(self, now: float) -> Self:
+        """Ended by its time, if that is over and nothing is being graded."""
+        if self.status is EpisodeStatus.RUNNING and now >= self.deadline:
+            return self._with(outcome=EpisodeStatus.TIME_LIMIT)
+        return self
+
+    def check_running(self) -> None:
+        """Lets a call pass.
+
+        Raises:
+            EpisodeFinishedError: it takes none any more.
+        """
+        if self.status is not EpisodeStatus.RUNNING:
+            raise EpisodeFinishedError(_ENDED[self.status])
+        if self.steps >= self.step_limit:  # calls of before are still under way
+            raise EpisodeFinishedError(_ENDED[EpisodeStatus.STEP_LIMIT])
+
+    def stepping(self) -> Self:
+        """One more step, under way."""
+        self.check_running()
+        return self._with(steps=self.steps + 1)
+
+    def not_stepped(self) -> Self:
+        """A step that was under way has come to nothing, and costs nothing."""
+        return self._with(steps=self.steps - 1)
+
+    def stepped(self) -> Self:
+        """A step that was under way is over."""
+        if self.status is EpisodeStatus.RUNNING and self.steps >= self.step_limit:
+            return self._with(outcome=EpisodeStatus.STEP_LIMIT)
+        return self
+
+    def submitting(self, grading: Grading) -> Self:
+        """Out of play, with a submission that is graded; the same one a second time changes nothing."""
+        if self.grading == grading:
+            return self
+        self.check_running()
+        return self._with(grading=grading)
+
+    def graded_by(self, owner: str, until: float) -> Self:
+        """Its submission is graded by somebody else, or by the same one for longer."""
+        if self.grading is None:
+            return self
+        return self._with(grading=self.grading.model_copy(update={"owner": owner, "until": until}))
+
+    def refused(self) -> Self:
+        """Its submission was not graded, through nobody's fault: the episode goes on."""
+        return self._with(grading=None)
+
+    def graded(self, grade: GradeResponse | None) -> Self:
+        """Ended by its submission; without a grade, through the service's fault."""
+        outcome = EpisodeStatus.SUBMITTED if grade is not None else EpisodeStatus.FAULT
+        return self._with(grading=None, grade=grade, outcome=outcome, steps=self.steps + 1)
+
+    def abandoned(self) -> Self:
+        """Ended without a submission, unless it has ended or one is being graded."""
+        return self._with(outcome=EpisodeStatus.ABANDONED) if self.status is EpisodeStatus.RUNNING else self
+
+    def view(self, now: float) -> EpisodeView:
+        """How it is told of."""
+        grade, done = self.grade, self.status in OUTCOMES
+        return EpisodeView(
+            id=self.id,
+            suite=self.request.suite,
+            split=self.request.split,
+            seed=self.request.seed,
+            status=self.status,
+            done=done,
+            reward=self._reward(),
+            grade=grade,
+            rows={row.id: row.points for row in grade.checks} if grade else None,
+            steps=self.steps,
+            step_limit=self.step_limit,
+            time_left_s=0.0 if done else round(max(0.0, self.deadline - now), 3),
+        )
+
+    def _reward(self) -> float | None:
+        if self.outcome is None or self.outcome is EpisodeStatus.FAULT:
+            return None
+        return self.grade.score if self.grade else 0.0
+
+    def _with(self, **changes: object) -> Self:
+        return self.model_copy(update=changes)

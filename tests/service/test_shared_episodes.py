@@ -1,0 +1,250 @@
+"""Episodes of several processes in one real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from service.access import Access
+from service.admission import Admission
+from service.episodes import OUTCOMES, EpisodeRequest, Episodes, EpisodeStatus, EpisodeView
+from service.episodes.redis_store import RedisStore
+from service.errors import CapacityError, EpisodeFinishedError, NoEpisodeError, StoreError
+from service.gauntlet import Gauntlet
+from service.metrics import Metrics
+from service.sandbox import Sandbox, SandboxConfig, Status
+from service.settings import Settings
+from service.task import Suite
+from tests.conformance.clients import EXAMPLES
+from tests.conftest import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+ORACLE = (EXAMPLES / "solution.py").read_text()
+SLOW = f"import time\ntime.sleep(0.4)\n{ORACLE}"
+TRY = {"expression": "1 + 1"}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Process:
+    """What one process of several has: its own sandbox, its own counts, and the store they share."""
+
+    def __init__(self, sandbox: Sandbox, clock: Clock, store: RedisStore) -> None:
+        settings = Settings(episodes=4, episode_steps=4)
+        self.metrics = Metrics(statuses=Status, outcomes=OUTCOMES)
+        gauntlet = Gauntlet(settings, sandbox, Admission(256, self.metrics.refused), self.metrics)
+        self.episodes = Episodes(settings, gauntlet, Access(None), self.metrics, store, clock=clock)
+
+    def ended(self, outcome: str) -> float:
+        text = self.metrics.exposition()[0].decode()
+        return float(text.split(f'gauntlet_episodes_total{{outcome="{outcome}"}} ')[1].split()[0])
+
+    async def die(self) -> None:
+        """As if killed: nothing that it does is heard of any more."""
+        await self.episodes._store.close()
+        self.episodes._store = Unreachable()  # type: ignore[assignment]
+
+
+class Unreachable:
+    async def change(self, *_: object) -> None:
+        raise StoreError("gone", retry_after_s=1)
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+async def sandbox() -> AsyncIterator[Sandbox]:
+    running = Sandbox(SandboxConfig())
+    await running.start()
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def pair(sandbox: Sandbox, clock: Clock, redis_server: RedisServer) -> AsyncIterator[tuple[Process, Process]]:
+    redis_server.flush()
+    processes = [Process(sandbox, clock, RedisStore.at(redis_server.url, 4, 900)) for _ in range(2)]
+    yield processes[0], processes[1]
+    for process in processes:
+        await process.episodes.leave()
+
+
+async def seen(process: Process, episode: str, condition: Callable[[EpisodeView], bool]) -> EpisodeView:
+    """Asks until a condition holds, as a client would."""
+    async with asyncio.timeout(20):
+        while not condition(view := await process.episodes.view(episode)):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    return view
+
+
+async def ended(process: Process, episode: str) -> EpisodeView:
+    return await seen(process, episode, lambda view: view.done)
+
+
+async def taken(process: Process, episode: str) -> None:
+    """A submission has been taken."""
+    await seen(process, episode, lambda view: view.status is not EpisodeStatus.RUNNING)
+
+
+async def test_what_one_process_opens_another_plays(pair: tuple[Process, Process]) -> None:
+    one, other = (process.episodes for process in pair)
+    begun = await one.open(EpisodeRequest(suite=Suite.CLASSIC))
+    assert (await other.call(begun.id, "python_expression", TRY)).steps == 1
+    assert (await one.call(begun.id, "python_expression", TRY)).steps == 2
+    graded = await other.call(begun.id, "submit_code", {"code": ORACLE})
+    assert (graded.reward, graded.steps) == (1.0, 3)
+    assert await one.view(begun.id) == await other.view(begun.id)
+    with pytest.raises(EpisodeFinishedError):
+        await one.call(begun.id, "submit_code", {"code": ""})
+    await other.close(begun.id)
+    with pytest.raises(NoEpisodeError):
+        await one.view(begun.id)
+
+
+async def test_of_submissions_to_two_processes_one_is_graded(pair: tuple[Process, Process]) -> None:
+    for _ in range(10):
+        begun = await pair[0].episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+        calls = [
+            process.episodes.call(begun.id, "submit_code", {"code": code}) for process in pair for code in ("", ORACLE)
+        ]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        graded = [answer for answer in answers if not isinstance(answer, BaseException)]
+        assert [type(answer) for answer in answers if isinstance(answer, BaseException)] == [EpisodeFinishedError] * 3
+        assert (await pair[1].episodes.view(begun.id)).reward == graded[0].reward
+    assert sum(process.ended("submitted") for process in pair) == 10
+
+
+async def test_steps_taken_on_two_processes_do_not_pass_the_limit(pair: tuple[Process, Process]) -> None:
+    for _ in range(10):
+        begun = await pair[0].episodes.open(EpisodeRequest(step_limit=2))
+        calls = [process.episodes.call(begun.id, "python_expression", TRY) for process in pair for _ in range(3)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(isinstance(answer, EpisodeFinishedError) for answer in answers) == 4
+        assert (await pair[0].episodes.view(begun.id)).steps == 2
+        await pair[0].episodes.close(begun.id)
+
+
+async def test_places_are_counted_over_all_processes(pair: tuple[Process, Process]) -> None:
+    for turn in range(4):
+        await pair[turn % 2].episodes.open(EpisodeRequest())
+    for process in pair:
+        assert await process.episodes.running() == 4
+        with pytest.raises(CapacityError):
+            await process.episodes.open(EpisodeRequest())
+
+
+async def test_a_grade_whose_process_died_is_taken_over_by_whoever_is_asked(
+    pair: tuple[Process, Process], clock: Clock
+) -> None:
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+    await taken(other, begun.id)
+    await one.die()
+    clock.now += 5
+    assert (await other.episodes.view(begun.id)).status is EpisodeStatus.GRADING
+    assert other.episodes._grading == {}  # it may still be alive
+    clock.now += 2
+    assert (await ended(other, begun.id)).reward == 1.0
+    assert other.ended("submitted") == 1
+    with pytest.raises(StoreError):
+        await submitting
+
+
+async def test_a_grade_that_takes_long_stays_with_its_process(
+    pair: tuple[Process, Process], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.episodes.episodes._LEASE_S", 0.15)
+    one, other = pair
+    clock_runs = asyncio.create_task(_run(clock))
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+    while not submitting.done():
+        await other.episodes.view(begun.id)
+        assert other.episodes._grading == {}
+        await asyncio.sleep(0.02)
+    clock_runs.cancel()
+    assert (await submitting).reward == 1.0
+    assert (one.ended("submitted"), other.ended("submitted")) == (1, 0)
+
+
+async def _run(clock: Clock) -> None:
+    started, loop = clock.now, asyncio.get_running_loop()
+    first = loop.time()
+    while True:
+        clock.now = started + loop.time() - first
+        await asyncio.sleep(0.005)
+
+
+async def test_a_process_that_leaves_hands_its_grades_on(pair: tuple[Process, Process]) -> None:
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+    await taken(other, begun.id)
+    await one.episodes.leave()
+    assert (await ended(other, begun.id)).reward == 1.0
+    await asyncio.wait([submitting])
+    assert submitting.cancelled() or submitting.exception() is not None
+
+
+async def test_an_end_waits_for_a_grade_of_another_process(pair: tuple[Process, Process]) -> None:
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+    await taken(other, begun.id)
+    assert (await other.episodes.end(begun.id)).reward == 1.0
+    await submitting
+
+
+async def test_idle_episodes_are_forgotten_by_redis_itself(
+    sandbox: Sandbox, clock: Clock, redis_server: RedisServer
+) -> None:
+    redis_server.flush()
+    process = Process(sandbox, clock, RedisStore.at(redis_server.url, 1, 1))
+    idle = await process.episodes.open(EpisodeRequest())
+    await asyncio.sleep(1.2)
+    clock.now += 1.2
+    with pytest.raises(NoEpisodeError):
+        await process.episodes.view(idle.id)
+    assert await process.episodes.running() == 0
+    await process.episodes.open(EpisodeRequest())  # in its place
+    assert process.ended("abandoned") == 1
+    await process.episodes.leave()
+
+
+async def test_a_redis_that_is_restarted_costs_time_and_nothing_else(
+    pair: tuple[Process, Process], redis_server: RedisServer
+) -> None:
+    one, _ = pair
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    await one.episodes.call(begun.id, "python_expression", TRY)
+    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+    await taken(one, begun.id)
+    redis_server.kill()
+    await asyncio.sleep(0.5)
+    redis_server.start()
+    graded = await submitting
+    assert (graded.reward, graded.steps) == (1.0, 2)
+    assert (await one.episodes.view(begun.id)).reward == 1.0
+
+
+async def test_a_redis_that_is_gone_is_said_as_such(sandbox: Sandbox, clock: Clock) -> None:
+    process = Process(sandbox, clock, RedisStore.at("redis://127.0.0.1:9/0", 1, 1))
+    with pytest.raises(StoreError, match="cannot be reached") as refused:
+        await process.episodes.open(EpisodeRequest())
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 1)
+    assert await process.episodes.running_if_known() is None
+    await process.episodes.leave()

@@ -7,9 +7,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service.access import Access
+from service.access import Access, ApiToken
 from service.admission import Admission
+from service.api.callers import Callers
 from service.api.episodes import episode_routes
+from service.api.hangups import Hangups
 from service.api.health import health_routes
 from service.api.metrics import LiveState, metrics_routes
 from service.api.native import native_routes
@@ -35,6 +37,7 @@ _DESCRIPTION = """\
 An LLM agent gets a fragile streaming-sensor pipeline and hands in a hardened `process_batch(events, state)`.
 `GET /task` is what it is asked, `POST /execute` lets it try things out, `POST /grade` judges what it hands in."""
 
+_PUBLIC = frozenset({"/", "/health", "/ready", "/metrics", "/openapi.json", "/docs"})  # whatever tokens are set
 _LARGER_BODIES = {"/verify": 8 << 20, "/aggregate_metrics": 8 << 20}  # whole conversations, many rollouts
 
 
@@ -54,9 +57,9 @@ def create_app(settings: Settings) -> FastAPI:
     """
     sandbox = Sandbox(_sandbox_config(settings))
     metrics = Metrics(statuses=Status, outcomes=OUTCOMES)
-    admission = Admission(settings.queue, metrics.refused)
+    admission = Admission(settings.queue, metrics.refused, share=settings.client_requests)
     gauntlet = Gauntlet(settings, sandbox, admission, metrics)
-    access = Access(settings.evaluation_token)
+    access = Access(settings.evaluation_token, _api_tokens(settings))
     episodes = Episodes(settings, gauntlet, access, metrics, _store(settings))
     condition = Condition()
 
@@ -82,8 +85,10 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.condition = condition
+    app.add_middleware(Hangups)
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024, larger=_LARGER_BODIES)
     app.add_middleware(NeMoGymSession)
+    app.add_middleware(Callers, access=access, public=_PUBLIC, public_folders=("/page/", "/docs/"))
     app.add_middleware(Traffic, metrics=metrics, routes=app.routes)
     install(app)
     app.include_router(native_routes(settings, gauntlet, access))
@@ -101,6 +106,11 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes += page_routes(app.version)
     complete(app, settings)
     return app
+
+
+def _api_tokens(settings: Settings) -> list[ApiToken]:
+    tokens = settings.api_tokens
+    return [ApiToken.read(text) for text in tokens.get_secret_value().split(",")] if tokens is not None else []
 
 
 def _store(settings: Settings) -> Store:

@@ -3,10 +3,12 @@
 GauntletError
 ├── StartError          the service cannot start: a setting is wrong, a sandbox layer is missing
 ├── InputError          what was given does not fit; names the field; answered 422
-├── ForbiddenError      it takes a token that was not given; answered 403
+├── UnauthorizedError   no token that holds was given, where calls need one; answered 401
+├── ForbiddenError      it takes another token; answered 403
 ├── OverloadedError     the queue is full, or the service is draining; answered 503 with Retry-After
 │   ├── CapacityError   as many episodes are open as the service keeps
-│   └── StoreError      where episodes are kept cannot be reached
+│   ├── StoreError      where episodes are kept cannot be reached
+│   └── ShareError      the caller has more in flight than its share; answered 429
 ├── SandboxError        a sandbox process could not be had, or died before the code was delivered; answered 500
 └── EpisodeError        an episode does not take the call
     ├── NoEpisodeError        unknown, closed or expired; answered 404
@@ -30,8 +32,10 @@ __all__ = [
     "OverloadedError",
     "Refusal",
     "SandboxError",
+    "ShareError",
     "StartError",
     "StoreError",
+    "UnauthorizedError",
     "UnknownToolError",
 ]
 
@@ -69,8 +73,15 @@ class InputError(GauntletError):
         self.message = message
 
 
+class UnauthorizedError(GauntletError):
+    """No token that holds was given, where calls need one."""
+
+    code = "unauthorized"
+    status = 401
+
+
 class ForbiddenError(GauntletError):
-    """It takes a token that was not given."""
+    """It takes another token than what was given."""
 
     code = "forbidden"
     status = 403
@@ -98,11 +109,13 @@ class Refusal(StrEnum):
         FULL: one more request at a time.
         DRAINING: any, since the service is going away.
         CAPACITY: one more episode.
+        SHARE: one more request of the same caller.
     """
 
     FULL = "full"
     DRAINING = "draining"
     CAPACITY = "capacity"
+    SHARE = "share"
 
 
 class CapacityError(OverloadedError):
@@ -115,6 +128,13 @@ class StoreError(OverloadedError):
     """Where episodes are kept cannot be reached now."""
 
     code = "store_unavailable"
+
+
+class ShareError(OverloadedError):
+    """This caller has as many calls in flight as one may have."""
+
+    code = "client_share"
+    status = 429
 
 
 class SandboxError(GauntletError):

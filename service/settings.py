@@ -1,6 +1,7 @@
 """Every setting of the service, read from ``GAUNTLET_…`` environment variables once, at start."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,9 @@ class Settings(BaseModel):
         default_factory=lambda: 4 * (os.cpu_count() or 1), ge=1, le=1024, description="sandboxed processes at a time"
     )
     queue: int = Field(256, ge=1, le=65536, description="requests in flight or waiting; one more is answered 503")
+    client_requests: int | None = Field(
+        None, ge=1, le=65536, description="of them, most of one caller; one more is answered 429"
+    )
     pool_low: int = Field(10, ge=0, le=1024, description="least processes to keep waiting, forked ahead of need")
     pool_high: int = Field(
         default_factory=lambda: max(16, 4 * (os.cpu_count() or 1)),
@@ -60,6 +64,11 @@ class Settings(BaseModel):
     episode_time_s: int = Field(3600, ge=1, le=604_800, description="most seconds that one episode may take")
     episode_idle_s: int = Field(
         900, ge=1, le=604_800, description="seconds without a call after which an episode is forgotten"
+    )
+    api_tokens: SecretStr | None = Field(
+        None,
+        description="comma-separated; where set, calls need one of them or the evaluation token. `TOKEN@2027-01-31` "
+        "holds until that day (UTC)",
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -90,9 +99,18 @@ class Settings(BaseModel):
     @field_validator("evaluation_token")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        token = value.get_secret_value() if value is not None else "-" * _TOKEN_CHARS
-        if len(token) < _TOKEN_CHARS or not all("!" <= character <= "~" for character in token):
-            raise ValueError(f"needs at least {_TOKEN_CHARS} characters, all of them ASCII and none a blank")
+        if value is not None:
+            _check_token(value.get_secret_value())
+        return value
+
+    @field_validator("api_tokens")
+    @classmethod
+    def _tokens(cls, value: SecretStr | None) -> SecretStr | None:
+        for text in value.get_secret_value().split(",") if value is not None else ():
+            token, at, day = text.partition("@")
+            _check_token(token)
+            if at and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", day):
+                raise ValueError("behind an @ there must be a day, such as 2027-01-31")
         return value
 
     @field_validator("sandbox_allow_weaker", mode="before")
@@ -109,6 +127,11 @@ class Settings(BaseModel):
         if unknown:
             raise ValueError(f"no such layer: {', '.join(unknown)}; known: {', '.join(sorted(WEAKENABLE))}")
         return value
+
+
+def _check_token(token: str) -> None:
+    if len(token) < _TOKEN_CHARS or not all("!" <= character <= "~" for character in token):
+        raise ValueError(f"needs at least {_TOKEN_CHARS} characters, all of them ASCII and none a blank")
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.models import Problem, ProblemField
-from service.errors import GauntletError, InputError, OverloadedError, SandboxError
+from service.errors import GauntletError, InputError, OverloadedError, SandboxError, UnauthorizedError
 
 __all__ = ["BodyLimit", "body_bytes", "documented", "install", "refusal"]
 
@@ -44,11 +44,13 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110; older Pythons have older phrases
 _DESCRIPTIONS = {
     400: "The body is not JSON.",
+    401: "It takes a token.",
     403: "It takes the evaluation token.",
     404: "There is no such episode, or it has no such tool.",
     409: "The episode has ended.",
     413: "The body is larger than the service reads.",
     422: "The request does not fit its schema; `errors` names each field.",
+    429: "This caller has as many requests in flight as one may have; `Retry-After` says when to ask again.",
     500: "The service's own fault; no score is given.",
     503: "No capacity now; `Retry-After` says when to ask again.",
 }
@@ -111,6 +113,8 @@ def refusal(error: GauntletError) -> JSONResponse:
         case OverloadedError():
             headers = {"Retry-After": str(error.retry_after_s)}
             return problem(error.status, str(error), code=error.code, headers=headers)
+        case UnauthorizedError():
+            return problem(error.status, str(error), code=error.code, headers={"WWW-Authenticate": "Bearer"})
         case SandboxError():
             _log.error("sandbox fault: %s", error)
             detail = "The sandbox failed, which is the service's own fault: no score is given. Try again."
@@ -156,20 +160,18 @@ class BodyLimit:
         if _announced_length(scope) > limit:
             await self._refuse(limit, receive, send)
             return
-        messages: list[Message] = []
-        size = 0
-        while True:
+        body = bytearray()
+        message: Message = {"more_body": True}
+        while message.get("more_body", False):
             message = await receive()
-            messages.append(message)
-            size += len(message.get("body", b""))
-            if size > limit:
+            body += message.get("body", b"")
+            if len(body) > limit:
                 await self._refuse(limit, receive, send)
                 return
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                break
+        messages = [{**message, "body": bytes(body)} if message["type"] == "http.request" else message]
 
         async def replay() -> Message:
-            return messages.pop(0) if messages else await receive()
+            return messages.pop() if messages else await receive()
 
         await self._app(scope, replay, send)
 

@@ -73,7 +73,10 @@ class Episodes:
         return self._settings.episodes
 
     async def running(self) -> int:
-        """Episodes that have not ended."""
+        """Episodes that have not ended; those whose time is over are found by this."""
+        for episode_id in await self._store.overdue(self._clock()):
+            with contextlib.suppress(NoEpisodeError):
+                await self._looked_at(episode_id)
         return await self._store.running(self._clock())
 
     async def running_if_known(self) -> int | None:

@@ -161,6 +161,12 @@ class RedisStore:
             used, overdue = await pipeline.execute()
         return max(0, int(used) - int(overdue))
 
+    @_reported
+    async def overdue(self, now: float) -> list[str]:
+        """Finds up to a hundred."""
+        found = await self._redis.zrangebyscore(_DEADLINES, "-inf", now, start=0, num=100)
+        return [episode_id.decode() for episode_id in found]
+
     async def close(self) -> None:
         """Closes its connections."""
         await self._redis.aclose()

@@ -68,6 +68,9 @@ class Store(Protocol):
     async def running(self, now: float) -> int:
         """How many have not ended."""
 
+    async def overdue(self, now: float) -> list[str]:
+        """Ids of some whose time is over, and that nobody has looked at since."""
+
     async def close(self) -> None:
         """Lets go of what the store needs."""
 
@@ -118,6 +121,14 @@ class MemoryStore:
             now - used_at < self._idle_s and state.settled(now).status not in OUTCOMES
             for used_at, state in self._kept.values()
         )
+
+    async def overdue(self, now: float) -> list[str]:
+        """Finds all of those."""
+        return [
+            episode_id
+            for episode_id, (used_at, state) in self._kept.items()
+            if now - used_at < self._idle_s and state.settled(now) is not state
+        ]
 
     async def close(self) -> None:
         """Has nothing to let go of."""

@@ -11,8 +11,8 @@ __all__ = ["Hangups"]
 class Hangups:
     """ASGI middleware: a request whose client has gone away is cancelled, and what it ran is ended at once.
 
-    It stands behind `BodyLimit`, which gives the whole body in one: after that, nothing comes but that news. The grade of
-    an episode's submission goes on: it belongs to the episode.
+    It stands behind `BodyLimit`, which gives the whole body in one: after that, nothing comes but that news. The grade
+    of an episode's submission goes on: it belongs to the episode.
     """
 
     def __init__(self, app: ASGIApp) -> None:

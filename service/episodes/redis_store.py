@@ -164,7 +164,7 @@ class RedisStore:
     @_reported
     async def overdue(self, now: float) -> list[str]:
         """Finds up to a hundred."""
-        found = await self._redis.zrangebyscore(_DEADLINES, "-inf", now, start=0, num=100)
+        found: list[Any] = await self._redis.zrangebyscore(_DEADLINES, "-inf", now, start=0, num=100)
         return [episode_id.decode() for episode_id in found]
 
     async def close(self) -> None:

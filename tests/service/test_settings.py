@@ -87,9 +87,11 @@ def test_the_readmes_table_is_the_settings() -> None:
 
 
 def test_compose_passes_every_setting_on() -> None:
-    service, _, runner = (README.parent / "docker-compose.yml").read_text().partition("\n  runner:\n")
-    passed_on, known_to_the_runner = (
-        re.findall(r"^ +- (GAUNTLET_\w+)$", part, re.MULTILINE) for part in (service, runner)
-    )
-    assert known_to_the_runner == ["GAUNTLET_EVALUATION_TOKEN"]
-    assert passed_on == [PREFIX + name.upper() for name in Settings.model_fields]
+    compose = (README.parent / "docker-compose.yml").read_text()
+    settings, _, services = compose.partition("\nservices:\n")
+    assert re.findall(r"^  (GAUNTLET_\w+):$", settings, re.MULTILINE) == [
+        PREFIX + name.upper() for name in Settings.model_fields
+    ]
+    assert services.count("environment: *settings") + services.count("<<: *settings") == 2
+    runner = services.partition("\n  runner:\n")[2].partition("\n  replica-1:")[0]
+    assert re.findall(r"^ +- (GAUNTLET_\w+)$", runner, re.MULTILINE) == ["GAUNTLET_EVALUATION_TOKEN"]

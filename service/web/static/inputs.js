@@ -5,7 +5,7 @@ import { useToken } from "./service.js";
 
 const NOTES = {
   classic: "The same five public cases for everyone.",
-  hardened: "Drawn from a seed. Without one, every grade draws its own, and says which.",
+  hardened: "Other inputs, drawn from a seed, and more rules: the prompt above has them. The same seed draws the same again; without one, every grade draws its own, and says which.",
 };
 
 /**

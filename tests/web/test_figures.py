@@ -99,7 +99,9 @@ def test_the_cases_stand_in_the_rubrics_order_with_their_verdict(page: Page) -> 
     assert page.locator(".case").evaluate_all("all => all.map(each => [each.dataset.case, each.dataset.holds])") == [
         [case, "true"] for case in ("dirty", "flat", "heavy_tail", "flood", "sanity")
     ]
-    expect(page.locator("#trace-status")).to_have_text("5 of 5 cases hold for this submission.")
+    expect(page.locator("#trace-status")).to_have_text(
+        "5 of 5 cases of classic hold. Guardrails are read from the source."
+    )
 
 
 def test_marks_lie_within_their_figure_and_higher_readings_lie_higher(page: Page) -> None:
@@ -164,7 +166,9 @@ def test_a_classic_grade_traces_what_was_graded_and_a_hardened_one_shows_nothing
     write(page, HONEST)
     with page.expect_response("**/trace"):
         grade(page)
-    expect(page.locator("#trace-status")).to_have_text("5 of 5 cases hold for this submission.")
+    expect(page.locator("#trace-status")).to_have_text(
+        "5 of 5 cases of classic hold. Guardrails are read from the source."
+    )
     traces: list[str] = []
     page.on("request", lambda request: traces.append(request.url) if request.url.endswith("/trace") else None)
     page.get_by_label("Suite").select_option("hardened")
@@ -175,4 +179,6 @@ def test_a_classic_grade_traces_what_was_graded_and_a_hardened_one_shows_nothing
 
 def test_the_fragile_pipeline_is_traced_when_a_visitor_comes_by(page: Page) -> None:
     page.locator("#failure").scroll_into_view_if_needed()
-    expect(page.locator("#trace-status")).to_have_text("1 of 5 cases hold for this submission.")
+    expect(page.locator("#trace-status")).to_have_text(
+        "1 of 5 cases of classic hold. Guardrails are read from the source."
+    )

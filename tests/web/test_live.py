@@ -113,6 +113,23 @@ def test_nothing_is_asked_while_nobody_looks(page: Page) -> None:
     assert asked
 
 
+def test_whoever_reads_is_left_in_peace(page: Page) -> None:
+    """A new reading takes neither the keyboard's place nor what was selected."""
+    table = page.locator("#gauges .wide")
+    table.focus()
+    for _ in range(2):
+        with page.expect_response("**/metrics"):
+            pass
+    expect(table).to_be_focused()
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#gauges table'))")
+    selected = page.evaluate("String(getSelection())")
+    assert "Executions" in selected
+    for _ in range(2):
+        with page.expect_response("**/metrics"):
+            pass
+    assert page.evaluate("String(getSelection())") == selected
+
+
 def test_a_service_that_stops_answering_is_said_and_found_again(page: Page) -> None:
     page.route("**/metrics", lambda route: route.abort())
     expect(page.locator("#live-note")).to_contain_text("The service cannot be reached. Is it running? What is below is")

@@ -77,8 +77,12 @@ def test_without_a_seed_every_grade_draws_one_and_says_which(page: Page) -> None
     assert all(drawn)
     assert drawn[0] != drawn[1]
     assert page.get_by_label("Seed").input_value() == ""
-    link = page.locator("#attempt-list a").first.get_attribute("href")
+    page.get_by_role("button", name="Keep this seed").click()
     assert drawn[1] is not None
+    assert page.get_by_label("Seed").input_value() == drawn[1][1]
+    expect(page.get_by_role("button", name="Keep this seed")).to_be_hidden()
+    assert f"seed {drawn[1][1]}" in grade(page)
+    link = page.locator("#attempt-list a").first.get_attribute("href")
     assert link is not None
     assert link.endswith(f"?suite=hardened&seed={drawn[1][1]}")
 
@@ -220,7 +224,7 @@ def test_seeds_that_need_the_token_ask_for_it(browser: Browser) -> None:
         assert "ASCII" in page.evaluate("document.querySelector('#token').validationMessage")
         page.locator("#token").fill("wrong-but-well-formed")
         page.get_by_role("button", name="Grade", exact=True).click()
-        expect(page.locator("#grade-alert")).to_contain_text("Seeds of the test split need the evaluation token")
+        expect(page.locator("#grade-alert")).to_have_text("This token is not the service's, or does not allow that.")
         page.locator("#token").fill(TOKEN)
         assert grade(page).startswith("20 % on hardened, seed 1500000000")
         assert TOKEN not in page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, location.href])")
@@ -251,7 +255,37 @@ def test_the_page_works_without_its_editor(browser: Browser, service: ServicePro
         expect(page.get_by_role("textbox", name="Your submission")).to_have_value(HONEST)
         page.get_by_role("button", name="Back to the fragile pipeline").click()
         assert grade(page).startswith("20 %")
+        page.get_by_role("textbox", name="Your submission").press("ControlOrMeta+z")
+        expect(page.get_by_role("textbox", name="Your submission")).to_have_value(HONEST)  # nothing is lost by a click
+        expect(page.get_by_role("link", name="licences of the editor")).to_be_hidden()
         assert page.locator(".editor").count() == 0
+
+
+def test_what_was_replaced_in_the_editor_can_be_had_back(page: Page) -> None:
+    write(page, HONEST)
+    page.get_by_role("button", name="Back to the fragile pipeline").click()
+    assert read(page) != HONEST
+    page.keyboard.press("ControlOrMeta+z")
+    assert read(page) == HONEST
+
+
+def test_ctrl_enter_grades_in_the_editor_and_runs_in_the_expression(page: Page) -> None:
+    page.get_by_role("textbox", name="Your submission").press("ControlOrMeta+Enter")
+    expect(page.locator("#verdict")).to_contain_text("20 % on classic")
+    page.get_by_label("python_expression").press("ControlOrMeta+Enter")
+    expect(page.locator("#output")).to_contain_text("'mean': 5.7")
+
+
+def test_an_expressions_lines_are_told_from_the_submissions(page: Page) -> None:
+    write(page, "x = 1\n" * 10)
+    page.get_by_label("python_expression").fill("1 / 0")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#output")).to_contain_text("line 12")
+    expect(page.locator("#output")).to_contain_text("the expression begins on line 12")
+    page.get_by_label("after the submission above").uncheck()
+    page.get_by_label("python_expression").fill("x = 1")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#output")).to_contain_text("No value, and nothing printed.")
 
 
 def test_the_page_works_where_the_browser_keeps_nothing(browser: Browser, service: ServiceProcess) -> None:

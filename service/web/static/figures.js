@@ -7,11 +7,11 @@ const LEFT = 56;
 const RIGHT = 12;
 
 const STORIES = {
-  dirty: ["Dirty batch", "Five readings out of order: a NaN, a None and a word that stand for nothing, and two numbers written as text. Both numbers must survive, in the order of their ts."],
-  flat: ["Flat segment", "Six equal readings: their deviation is zero. All but at most one must stay."],
-  heavy_tail: ["Heavy tail", "A core around 10, two spikes of 1000 that hide each other in a plain z-score, and a minority of 9.5 just below. The spikes must go; the minority and most of the core stay."],
-  flood: ["Flood", "The same batch of sixty, delivered twelve times, onto a buffer of 150 rows. After every call it may hold 240, and there must be telemetry."],
-  sanity: ["Sanity", "Five good readings. clean must not be empty, mean and std must fit the batch, and seen must count it."],
+  dirty: ["Tier 1: dirty batch", "Five readings out of order: a NaN, a None and a word that stand for nothing, and two numbers written as text. Both numbers must survive, in the order of their ts."],
+  flat: ["Tier 2: flat segment", "Six equal readings: their deviation is zero. All but at most one must stay."],
+  heavy_tail: ["Tier 2: heavy tail", "A core around 10, two spikes of 1000 that hide each other in a plain z-score, and a minority of 9.5 just below. The spikes must go; the minority and most of the core stay."],
+  flood: ["Tier 3: flood", "The same batch of sixty, delivered twelve times, onto a buffer of 150 rows. After every call it may hold 240, and there must be telemetry."],
+  sanity: ["Validity: sanity", "Five good readings. clean must not be empty, mean and std must fit the batch, and seen must count it."],
 };
 
 const FATES = {

@@ -17,6 +17,7 @@ export function setUpGrading({ source, inputs, graded }) {
     if (running === null && inputs.isValid()) run();
   });
   byId("stop").addEventListener("click", () => running?.abort());
+  byId("again").addEventListener("click", () => { inputs.write(shown.grade); show(shown); byId("grade").focus(); });
   byId("download").addEventListener("click", () => download(`attempt-${shown.id}.json`, JSON.stringify(shown, null, 2), "application/json"));
   byId("copy-curl").addEventListener("click", (event) => copy(curlFor(shown, inputs.needsToken(shown.grade.seed)), event.currentTarget));
 
@@ -76,6 +77,7 @@ export function setUpGrading({ source, inputs, graded }) {
     byId("verdict").className = answer.passed ? "good" : "bad";
     byId("verdict").textContent = visible(`${Math.round(answer.score * 100)} % on ${on}, ${answer.points} of 100 points. ${answer.feedback}`);
     byId("result-tools").hidden = false;
+    byId("again").hidden = answer.seed === null || answer.seed === inputs.read().seed;
   }
 
   function showAttempts() {
@@ -95,14 +97,14 @@ export function setUpGrading({ source, inputs, graded }) {
         element("td", {}, element("a", { href: linkTo(answer) }, answer.seed === null ? answer.suite : `${answer.suite} ${answer.seed}`)),
         element("td", { class: answer.passed ? "good" : "bad" }, `${answer.passed ? "✓" : "✗"} ${Math.round(answer.score * 100)} %`),
         element("td", {}, String(answer.points)),
-        element("td", {}, answer.checks.filter((row) => !row.passed).map((row) => row.id).join(", ") || "–"),
         element("td", { class: "tools" },
           button("Open", () => open(attempt)),
           button("JSON", () => download(`attempt-${attempt.id}.json`, JSON.stringify(attempt, null, 2), "application/json")),
           button("Remove", () => { removeAttempt(attempt.id); showAttempts(); byId("attempts-title").focus(); })),
+        element("td", {}, answer.checks.filter((row) => !row.passed).map((row) => row.id).join(", ") || "–"),
       );
     });
-    const head = element("tr", {}, ...["when", "inputs", "score", "points", "lost rows"].map((name) => element("th", { scope: "col" }, name)), element("td", {}));
+    const head = element("tr", {}, ...["when", "inputs", "score", "points", "", "lost rows"].map((name) => (name ? element("th", { scope: "col" }, name) : element("td", {}))));
     list.replaceChildren(
       element("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Attempts" },
         element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))),

@@ -94,6 +94,7 @@ async function called(path, options = {}) {
 
 async function refused(answer) {
   const problem = await answer.json().catch(() => ({}));
+  if (token && (answer.status === 401 || answer.status === 403)) return new ServiceError("This token is not the service's, or does not allow that.", answer.status);
   const detail = problem.detail ?? `The service answered with status ${answer.status}.`;
   const wait = answer.headers.get("retry-after");
   return new ServiceError(wait ? `${detail} Try again in ${wait} s.` : detail, answer.status);

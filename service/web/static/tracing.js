@@ -20,7 +20,7 @@ export function setUpTrace(source) {
       if (mine !== number) return;
       byId("cases").replaceChildren(...caseFigures(traced));
       const held = traced.cases.filter((each) => each.broken === null).length;
-      byId("trace-status").textContent = `${held} of ${traced.cases.length} cases hold for this submission.`;
+      byId("trace-status").textContent = `${held} of ${traced.cases.length} cases of classic hold. Guardrails are read from the source.`;
       isOfEarlier = true;
     } catch (error) {
       if (mine !== number) return;

@@ -121,6 +121,22 @@ def test_rows_are_shown_while_others_are_judged_and_a_grade_can_be_stopped(brows
         assert grade(page).startswith("20 %")
 
 
+def test_an_attempt_opened_while_another_is_graded_stays(browser: Browser) -> None:
+    with running_service(GAUNTLET_WALL_TIME_S="20", GAUNTLET_CPU_TIME_S="20") as service, opened(browser) as page:
+        page.goto(service.url)
+        page.wait_for_selector(".editor .cm-content")
+        verdict = grade(page)
+        write(page, HANGS_IN_THE_FLOOD)
+        page.get_by_role("button", name="Grade", exact=True).click()
+        expect(page.locator("#row-tier1")).to_have_class("held")
+        page.locator("#attempt-list").get_by_role("button", name="Open").click()
+        page.wait_for_function("async () => (await (await fetch('health')).json()).capacity.requests === 0")
+        assert page.locator("#verdict").inner_text() == verdict
+        assert lost_rows(page) == [row for row in ROWS if row != "validity"]
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+        assert grade(page) == verdict
+
+
 def test_an_attempt_can_be_taken_along(browser: Browser, service: ServiceProcess) -> None:
     with opened(browser, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto(f"{service.url}/?suite=hardened&seed=3")

@@ -14,6 +14,7 @@ from service.grading.answers import Answer
 from service.grading.cases import classic_cases
 from service.grading.trace import trace_call, trace_events
 from service.sandbox import Sandbox, Status
+from service.sandbox.inside.wire import Held
 from service.sandbox.outcome import Outcome
 from service.task import fragile_pipeline
 from tests.grading.corpus import submissions
@@ -176,6 +177,12 @@ def test_an_odd_state_is_read_as_far_as_it_goes(state: Any) -> None:
     call = trace_call(Answer({"state": state, "mean": float("inf"), "telemetry": 1}, None))
     assert call.buffer == (1 if state == {"buffer": deque([1])} else None)
     assert (call.seen, call.mean, call.rows, call.telemetry) == (None, None, None, False)
+
+
+def test_a_buffer_that_is_only_said_to_be_endless_is_a_number_that_every_reader_of_json_takes() -> None:
+    claimed = {"buffer": Held("list", 2**1024 - 1)}
+    call = trace_call(Answer({"state": claimed}, claimed))
+    assert call.buffer == call.given_buffer == 2**53
 
 
 @pytest.mark.parametrize("seed", [None, 5])

@@ -293,13 +293,48 @@ def test_the_oldest_attempts_make_room(page: Page) -> None:
     expect(page.locator("#grade-alert")).to_be_empty()
 
 
-@pytest.mark.parametrize("kept", ["{", "7", '[1, null, {"id": 3}]', '{"length": 2}'])
+ROW = {"id": "tier1", "passed": True, "points": 20, "detail": "holds"}
+ATTEMPT = {
+    "id": "x", "at": "2026-01-01T00:00:00Z", "code": "x = 1",
+    "grade": {
+        "passed": False, "score": 0.2, "points": 20, "feedback": "", "suite": "classic", "seed": None, "checks": [ROW],
+    },
+}  # fmt: skip
+
+
+def attempt_with(**members: object) -> str:
+    """An attempt whose grade has these members instead of its own."""
+    return json.dumps([ATTEMPT | {"grade": ATTEMPT["grade"] | members}])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "{", "7", '[1, null, {"id": 3}]', '{"length": 2}', json.dumps([ATTEMPT | {"at": 7}]),
+        json.dumps([ATTEMPT | {"grade": {"checks": []}}]),
+        attempt_with(checks=[None]), attempt_with(checks=[ROW | {"detail": 7}]), attempt_with(checks={}),
+        attempt_with(suite="__proto__"), attempt_with(seed="1&x=<b>"), attempt_with(score="<b>"),
+        attempt_with(points={}), attempt_with(feedback=None),
+    ],
+)  # fmt: skip
 def test_what_another_page_left_in_its_place_is_no_attempt(page: Page, kept: str) -> None:
     page.evaluate("kept => localStorage.setItem('resilience-gauntlet.attempts', kept)", kept)
     notes = Notes(page)
     page.reload()
     expect(page.locator("#attempt-list")).to_have_text("None yet.")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#output")).to_contain_text("'mean': 5.7")
     assert notes.complaints == []
+
+
+@pytest.mark.parametrize("row", ["tier9", "__proto__", "x] #y"])
+def test_a_row_that_this_version_does_not_have_is_left_out(page: Page, row: str) -> None:
+    kept = attempt_with(checks=[ROW | {"id": row}, ROW])
+    page.evaluate("kept => localStorage.setItem('resilience-gauntlet.attempts', kept)", kept)
+    page.reload()
+    page.locator("#attempt-list").get_by_role("button", name="Open").click()
+    expect(page.locator("#verdict")).to_contain_text("20 % on classic")
+    expect(page.locator("#row-tier1")).to_have_class("held")
 
 
 def test_two_tabs_share_the_attempts(page: Page) -> None:

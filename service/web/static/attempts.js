@@ -63,8 +63,20 @@ export function curlFor({ code, grade }, needsToken) {
   ].join(" \\\n  ");
 }
 
+/** Another version of the page, or another page of this origin, may have left anything. */
 function isAttempt(each) {
-  return typeof each?.id === "string" && typeof each.at === "string" && typeof each.code === "string" && Array.isArray(each.grade?.checks);
+  return [each?.id, each?.at, each?.code].every((text) => typeof text === "string") && isGrade(each.grade);
+}
+
+function isGrade(grade) {
+  return (grade?.suite === "classic" || grade?.suite === "hardened")
+    && (grade.seed === null || Number.isSafeInteger(grade.seed))
+    && Number.isFinite(grade.score) && Number.isFinite(grade.points) && typeof grade.feedback === "string"
+    && Array.isArray(grade.checks) && grade.checks.every(isRow);
+}
+
+function isRow(row) {
+  return typeof row?.id === "string" && typeof row.detail === "string" && Number.isFinite(row.points);
 }
 
 function parsed(text) {

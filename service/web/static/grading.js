@@ -135,7 +135,9 @@ function clearRows() {
 }
 
 function showRow({ id, passed, points, detail }) {
-  fillRow(byId(`row-${id}`), { state: passed ? "held" : "lost", sign: passed ? "✓" : "✗", points, detail: visible(detail) });
+  const line = byId(`row-${id}`);
+  if (line === null) return; // of another version's rubric
+  fillRow(line, { state: passed ? "held" : "lost", sign: passed ? "✓" : "✗", points, detail: visible(detail) });
 }
 
 function fillRow(line, { state, ...texts }) {

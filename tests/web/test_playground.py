@@ -343,3 +343,16 @@ def test_two_tabs_share_the_attempts(page: Page) -> None:
     expect(other.locator("#attempt-list")).to_have_text("None yet.")
     grade(page)
     expect(other.locator("#attempt-list tbody tr")).to_have_count(1)
+
+
+def test_a_tab_in_which_nothing_was_written_leaves_anothers_draft(page: Page) -> None:
+    write(page, "x = 1")
+    page.wait_for_function("() => localStorage.getItem('resilience-gauntlet.draft') === 'x = 1'")
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector(".editor .cm-content")
+    write(other, "x = 2")
+    other.goto("about:blank")
+    page.reload()
+    page.wait_for_selector(".editor .cm-content")
+    assert read(page) == "x = 2"

@@ -162,6 +162,17 @@ def test_an_attempt_can_be_taken_along(browser: Browser, service: ServiceProcess
         page.wait_for_function("async () => (await navigator.clipboard.readText()).endsWith('?suite=hardened&seed=3')")
 
 
+def test_a_button_that_copies_twice_says_what_it_does_again(browser: Browser, service: ServiceProcess) -> None:
+    with opened(browser, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.goto(service.url)
+        button = page.locator("#copy-link")
+        for _ in range(2):
+            button.click()
+            expect(button).to_have_text("Copied")
+        page.wait_for_timeout(2500)
+        expect(button).to_have_text("Copy link")
+
+
 def test_where_the_clipboard_is_shut_the_text_is_shown(page: Page, service: ServiceProcess) -> None:
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
     page.get_by_role("button", name="Copy link").click()

@@ -67,7 +67,7 @@ export function download(name, text, type) {
 
 /** Copies a text, and says so on the button; where the browser does not let a page do that, it is shown to be copied by hand. */
 export async function copy(text, button) {
-  const says = button.textContent;
+  const says = button.dataset.says ??= button.textContent; // which may be what it said of the last time
   button.parentElement.querySelector(".copied")?.remove();
   try {
     await navigator.clipboard.writeText(text);

@@ -1,5 +1,6 @@
 """The page as a visitor uses it: a real Chromium, the real service."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -160,6 +161,23 @@ def test_an_attempt_can_be_taken_along(browser: Browser, service: ServiceProcess
 
         page.get_by_role("button", name="Copy link").click()
         page.wait_for_function("async () => (await navigator.clipboard.readText()).endsWith('?suite=hardened&seed=3')")
+
+
+def test_a_command_for_a_large_submission_is_none_that_the_system_refuses(page: Page) -> None:
+    write(page, f"# {'x' * 200_000} \\\\ \\n\n{HONEST}")
+    grade(page)
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
+    page.get_by_role("button", name="Copy as curl").click()
+    command = page.locator(".copied").input_value()
+    run = subprocess.run(["/bin/sh"], input=command, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout)["code_sha256"] == hashlib.sha256(read(page).encode()).hexdigest()
+
+
+def test_a_link_names_no_other_host(page: Page, service: ServiceProcess) -> None:
+    """Where a proxy takes two slashes for one."""
+    link = "async () => (await import('/page/attempts.js')).linkTo({suite: 'hardened', seed: 3})"
+    page.evaluate("() => history.replaceState(null, '', `${location.origin}//elsewhere.example/?suite=x#live`)")
+    assert page.evaluate(link) == f"{service.url}//elsewhere.example/?suite=hardened&seed=3"
 
 
 def test_a_button_that_copies_twice_says_what_it_does_again(browser: Browser, service: ServiceProcess) -> None:

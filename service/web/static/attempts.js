@@ -3,6 +3,7 @@
 const KEY = "resilience-gauntlet.attempts";
 const DRAFT = "resilience-gauntlet.draft";
 const MOST = 50;
+const LONGEST_ARGUMENT = 100_000; // Linux takes 128 KiB
 
 /** @returns {Array<{ id: string, at: string, code: string, grade: object }>} newest first */
 export function readAttempts() {
@@ -45,7 +46,9 @@ export function onChangeElsewhere(changed) {
 
 /** A link to grade on the same inputs. */
 export function linkTo({ suite, seed }) {
-  const link = new URL(location.pathname, location.href);
+  const link = new URL(location.href); // not its path alone: one that begins with two slashes would name a host
+  link.search = "";
+  link.hash = "";
   link.searchParams.set("suite", suite);
   if (seed !== null && seed !== undefined) link.searchParams.set("seed", seed);
   return link.href;
@@ -54,12 +57,13 @@ export function linkTo({ suite, seed }) {
 /** A command that grades the same code on the same inputs, in which nothing but printable ASCII stands. */
 export function curlFor({ code, grade }, needsToken) {
   const body = { code, suite: grade.suite, ...(grade.seed === null ? {} : { seed: grade.seed }) };
-  const json = JSON.stringify(body).replace(/[\u007f-\uffff']/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  // A quote would end the argument, and of two backslashes fish makes one.
+  const json = JSON.stringify(body).replace(/\\\\|[\u007f-\uffff']/g, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
   return [
     `curl -s '${new URL("grade", location.href).href.replaceAll("'", "%27")}'`,
     "-H 'content-type: application/json'",
     ...(needsToken ? ['-H "authorization: Bearer $GAUNTLET_EVALUATION_TOKEN"'] : []),
-    `--data-raw '${json}'`,
+    json.length <= LONGEST_ARGUMENT ? `--data-raw '${json}'` : `--data-binary @- <<'JSON'\n${json}\nJSON`,
   ].join(" \\\n  ");
 }
 

@@ -1,5 +1,6 @@
 """The page as a visitor uses it: a real Chromium, the real service."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -125,6 +126,22 @@ def test_rows_are_shown_while_others_are_judged_and_a_grade_can_be_stopped(brows
         assert grade(page).startswith("20 %")
 
 
+def test_an_attempt_opened_while_another_is_graded_stays(browser: Browser) -> None:
+    with running_service(GAUNTLET_WALL_TIME_S="20", GAUNTLET_CPU_TIME_S="20") as service, opened(browser) as page:
+        page.goto(service.url)
+        page.wait_for_selector(".editor .cm-content")
+        verdict = grade(page)
+        write(page, HANGS_IN_THE_FLOOD)
+        page.get_by_role("button", name="Grade", exact=True).click()
+        expect(page.locator("#row-tier1")).to_have_class("held")
+        page.locator("#attempt-list").get_by_role("button", name="Open").click()
+        page.wait_for_function("async () => (await (await fetch('health')).json()).capacity.requests === 0")
+        assert page.locator("#verdict").inner_text() == verdict
+        assert lost_rows(page) == [row for row in ROWS if row != "validity"]
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+        assert grade(page) == verdict
+
+
 def test_an_attempt_can_be_taken_along(browser: Browser, service: ServiceProcess) -> None:
     with opened(browser, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto(f"{service.url}/?suite=hardened&seed=3")
@@ -148,6 +165,34 @@ def test_an_attempt_can_be_taken_along(browser: Browser, service: ServiceProcess
 
         page.get_by_role("button", name="Copy link").click()
         page.wait_for_function("async () => (await navigator.clipboard.readText()).endsWith('?suite=hardened&seed=3')")
+
+
+def test_a_command_for_a_large_submission_is_none_that_the_system_refuses(page: Page) -> None:
+    write(page, f"# {'x' * 200_000} \\\\ \\n\n{HONEST}")
+    grade(page)
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
+    page.get_by_role("button", name="Copy as curl").click()
+    command = page.locator(".copied").input_value()
+    run = subprocess.run(["/bin/sh"], input=command, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout)["code_sha256"] == hashlib.sha256(read(page).encode()).hexdigest()
+
+
+def test_a_link_names_no_other_host(page: Page, service: ServiceProcess) -> None:
+    """Where a proxy takes two slashes for one."""
+    link = "async () => (await import('/page/attempts.js')).linkTo({suite: 'hardened', seed: 3})"
+    page.evaluate("() => history.replaceState(null, '', `${location.origin}//elsewhere.example/?suite=x#live`)")
+    assert page.evaluate(link) == f"{service.url}//elsewhere.example/?suite=hardened&seed=3"
+
+
+def test_a_button_that_copies_twice_says_what_it_does_again(browser: Browser, service: ServiceProcess) -> None:
+    with opened(browser, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.goto(service.url)
+        button = page.locator("#copy-link")
+        for _ in range(2):
+            button.click()
+            expect(button).to_have_text("Copied")
+        page.wait_for_timeout(2500)
+        expect(button).to_have_text("Copy link")
 
 
 def test_where_the_clipboard_is_shut_the_text_is_shown(page: Page, service: ServiceProcess) -> None:
@@ -311,13 +356,48 @@ def test_the_oldest_attempts_make_room(page: Page) -> None:
     expect(page.locator("#grade-alert")).to_be_empty()
 
 
-@pytest.mark.parametrize("kept", ["{", "7", '[1, null, {"id": 3}]', '{"length": 2}'])
+ROW = {"id": "tier1", "passed": True, "points": 20, "detail": "holds"}
+ATTEMPT = {
+    "id": "x", "at": "2026-01-01T00:00:00Z", "code": "x = 1",
+    "grade": {
+        "passed": False, "score": 0.2, "points": 20, "feedback": "", "suite": "classic", "seed": None, "checks": [ROW],
+    },
+}  # fmt: skip
+
+
+def attempt_with(**members: object) -> str:
+    """An attempt whose grade has these members instead of its own."""
+    return json.dumps([ATTEMPT | {"grade": ATTEMPT["grade"] | members}])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "{", "7", '[1, null, {"id": 3}]', '{"length": 2}', json.dumps([ATTEMPT | {"at": 7}]),
+        json.dumps([ATTEMPT | {"grade": {"checks": []}}]),
+        attempt_with(checks=[None]), attempt_with(checks=[ROW | {"detail": 7}]), attempt_with(checks={}),
+        attempt_with(suite="__proto__"), attempt_with(seed="1&x=<b>"), attempt_with(score="<b>"),
+        attempt_with(points={}), attempt_with(feedback=None),
+    ],
+)  # fmt: skip
 def test_what_another_page_left_in_its_place_is_no_attempt(page: Page, kept: str) -> None:
     page.evaluate("kept => localStorage.setItem('resilience-gauntlet.attempts', kept)", kept)
     notes = Notes(page)
     page.reload()
     expect(page.locator("#attempt-list")).to_have_text("None yet.")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#output")).to_contain_text("'mean': 5.7")
     assert notes.complaints == []
+
+
+@pytest.mark.parametrize("row", ["tier9", "__proto__", "x] #y"])
+def test_a_row_that_this_version_does_not_have_is_left_out(page: Page, row: str) -> None:
+    kept = attempt_with(checks=[ROW | {"id": row}, ROW])
+    page.evaluate("kept => localStorage.setItem('resilience-gauntlet.attempts', kept)", kept)
+    page.reload()
+    page.locator("#attempt-list").get_by_role("button", name="Open").click()
+    expect(page.locator("#verdict")).to_contain_text("20 % on classic")
+    expect(page.locator("#row-tier1")).to_have_class("held")
 
 
 def test_two_tabs_share_the_attempts(page: Page) -> None:
@@ -326,3 +406,16 @@ def test_two_tabs_share_the_attempts(page: Page) -> None:
     expect(other.locator("#attempt-list")).to_have_text("None yet.")
     grade(page)
     expect(other.locator("#attempt-list tbody tr")).to_have_count(1)
+
+
+def test_a_tab_in_which_nothing_was_written_leaves_anothers_draft(page: Page) -> None:
+    write(page, "x = 1")
+    page.wait_for_function("() => localStorage.getItem('resilience-gauntlet.draft') === 'x = 1'")
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector(".editor .cm-content")
+    write(other, "x = 2")
+    other.goto("about:blank")
+    page.reload()
+    page.wait_for_selector(".editor .cm-content")
+    assert read(page) == "x = 2"

@@ -24,19 +24,21 @@ export function setUpGrading({ source, inputs, graded }) {
   async function run() {
     const code = source.read();
     const { suite, seed } = inputs.read();
-    running = new AbortController();
+    const mine = new AbortController();
+    running = mine;
     begin(suite);
     try {
-      const answer = await grade({ code, suite, ...(seed === null ? {} : { seed }) }, showRow, running.signal);
+      const answer = await grade({ code, suite, ...(seed === null ? {} : { seed }) }, (row) => running === mine && showRow(row), mine.signal);
+      if (running !== mine) return;
       const attempt = { id: newId(), at: new Date().toISOString(), code, grade: answer };
       show(attempt);
       if (!addAttempt(attempt)) alertIn(byId("grade-alert"), new Error("This browser keeps nothing for this page: download the attempt, or it is gone with the page."));
       showAttempts();
       graded(code, answer);
     } catch (error) {
-      fail(error);
+      if (running === mine) fail(error);
     } finally {
-      end();
+      if (running === mine) end();
     }
   }
 
@@ -58,6 +60,13 @@ export function setUpGrading({ source, inputs, graded }) {
     setBusy(byId("grade"), false);
     byId("stop").hidden = true;
     byId("rows").removeAttribute("aria-busy");
+  }
+
+  /** Ends a grade in whose place something else is shown. */
+  function giveUp() {
+    if (running === null) return;
+    running.abort();
+    end();
   }
 
   function fail(error) {
@@ -113,7 +122,7 @@ export function setUpGrading({ source, inputs, graded }) {
   }
 
   function open(attempt) {
-    running?.abort();
+    giveUp();
     source.write(attempt.code);
     inputs.write(attempt.grade);
     alertIn(byId("grade-alert"), null);
@@ -128,7 +137,9 @@ function clearRows() {
 }
 
 function showRow({ id, passed, points, detail }) {
-  fillRow(byId(`row-${id}`), { state: passed ? "held" : "lost", sign: passed ? "✓" : "✗", points, detail: visible(detail) });
+  const line = byId(`row-${id}`);
+  if (line === null) return; // of another version's rubric
+  fillRow(line, { state: passed ? "held" : "lost", sign: passed ? "✓" : "✗", points, detail: visible(detail) });
 }
 
 function fillRow(line, { state, ...texts }) {

@@ -16,7 +16,12 @@ export function openSource(area) {
     clearTimeout(timer);
     timer = setTimeout(keep, KEEP_AFTER_MS);
   };
-  const keep = () => (editor.read() === area.defaultValue ? dropDraft() : keepDraft(editor.read()));
+  const keep = () => {
+    clearTimeout(timer);
+    timer = null;
+    if (editor.read() === area.defaultValue) dropDraft();
+    else keepDraft(editor.read());
+  };
   const source = {
     read: () => editor.read(),
     write: (text) => { editor.write(text); keep(); },
@@ -24,7 +29,7 @@ export function openSource(area) {
   };
   area.value = readDraft() ?? area.defaultValue;
   area.addEventListener("input", changed);
-  addEventListener("pagehide", keep);
+  addEventListener("pagehide", () => timer !== null && keep()); // with nothing new, another tab's may be newer
   byId("reset").addEventListener("click", () => { source.write(area.defaultValue); source.focus(); });
   import("./editor.js").then(({ edit }) => {
     const note = byId("editor-note");

@@ -17,11 +17,10 @@ from service.sandbox import Sandbox, Status
 from service.sandbox.inside.wire import Held
 from service.sandbox.outcome import Outcome
 from service.task import fragile_pipeline
-from tests.grading.corpus import submissions
+from tests.grading.corpus import HONEST, submissions
 
 pytestmark = pytest.mark.anyio
 
-HONEST = next(each.source for each in submissions("honest") if each.id == "honest/median_mad")
 EVENTS: list[dict[str, Any]] = [
     {"ts": 3, "reading": 1.5, "tag": "a"},
     {"ts": 1, "reading": "2", "tag": "b"},

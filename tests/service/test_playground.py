@@ -15,22 +15,11 @@ from service.api.problems import install
 from service.errors import SandboxError
 from service.schemas import CheckRow
 from tests.conftest import running_service
-from tests.grading.corpus import submissions
+from tests.grading.corpus import HANGS_IN_THE_FLOOD, HONEST
 from tests.service.problems import problem_of
 
 pytestmark = pytest.mark.anyio
 
-HONEST = next(each.source for each in submissions("honest") if each.id == "honest/median_mad")
-HANGS_IN_THE_FLOOD = (
-    HONEST.replace("def process_batch(", "def inner(")
-    + """
-
-def process_batch(events, state):
-    while len(events) == 60:
-        pass
-    return inner(events, state)
-"""
-)
 KILLED = "import os\nos.kill(os.getpid(), 9)\n"
 
 

@@ -10,21 +10,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import NEEDED, Notes, opened
 from tests.conftest import ServiceProcess, running_service
+from tests.grading.corpus import HANGS_IN_THE_FLOOD
 from tests.web.playground import HONEST, ROWS, grade, lost_rows, read, write
 
 pytestmark = NEEDED
 
 TOKEN = "an-evaluation-token-of-ours"
-HANGS_IN_THE_FLOOD = (
-    HONEST.replace("def process_batch(", "def inner(")
-    + """
-
-def process_batch(events, state):
-    while len(events) == 60:
-        pass
-    return inner(events, state)
-"""
-)
 
 
 def test_the_whole_path(page: Page, service: ServiceProcess) -> None:

@@ -231,6 +231,25 @@ def test_a_grade_that_breaks_off_is_no_grade(browser: Browser) -> None:
         assert page.locator("#rows li.held").count() == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "button", "alert", "answer"),
+    [
+        ("grade/rows", "Grade", "#grade-alert", "<html>Please log in"),
+        ("grade/rows", "Grade", "#grade-alert", "null\n"),
+        ("grade/rows", "Grade", "#grade-alert", '{"row": null}\n{}\n'),
+        ("execute", "Run", "#run-alert", "<html>Please log in"),
+        ("trace", "Trace my submission", "#trace-alert", '{"cases": '),
+    ],
+)
+def test_an_answer_that_is_not_the_services_is_said_to_be_none(
+    page: Page, path: str, button: str, alert: str, answer: str
+) -> None:
+    """As a proxy gives it that wants a login first, or that cuts an answer off."""
+    page.route(f"**/{path}", lambda route: route.fulfill(body=answer))
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.locator(alert)).to_contain_text("The answer broke off")
+
+
 def test_a_full_service_is_said_with_when_to_ask_again(browser: Browser) -> None:
     with running_service(GAUNTLET_QUEUE="1") as service, opened(browser) as page:
         page.goto(service.url)

@@ -188,6 +188,16 @@ def test_a_classic_grade_traces_what_was_graded_and_a_hardened_one_shows_nothing
     assert traces == []
 
 
+def test_a_trace_is_asked_for_once_however_often_its_button_is_pressed(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/trace") else None)
+    page.evaluate("() => { for (let each = 0; each < 20; each++) document.querySelector('#trace').click(); }")
+    expect(page.locator(".case[data-holds]")).to_have_count(5)
+    page.locator("#trace").click()
+    expect(page.locator("#trace")).to_have_attribute("aria-disabled", "false")
+    assert len(asked) == 2
+
+
 def test_the_fragile_pipeline_is_traced_when_a_visitor_comes_by(page: Page) -> None:
     page.locator("#failure").scroll_into_view_if_needed()
     expect(page.locator("#trace-status")).to_have_text("1 of 5 cases hold for this submission.")

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import NEEDED
+from tests.browser import NEEDED, Notes
 from tests.web.playground import HONEST, grade, write
 
 pytestmark = NEEDED
@@ -115,6 +115,21 @@ def test_marks_lie_within_their_figure_and_higher_readings_lie_higher(page: Page
     assert len(set(heights[:5])) == 5
 
 
+@pytest.mark.parametrize(
+    ("reading", "buffer"),
+    [("-1.7e308 if i % 2 else 1.7e308", 9), ("5e-324 * i", 9), ("123456789012345.0 + i", 90_000), ("-1e-5 * i", 1)],
+)
+def test_numbers_of_any_size_are_drawn_within_their_figure(page: Page, reading: str, buffer: int) -> None:
+    notes = Notes(page)
+    result = f"[{{**row, 'reading': {reading}}} for i, row in enumerate(result['clean'])]"
+    code = f"    result = inner(events, state)\n    result.update(clean={result}, mean=1.7e308)\n"
+    traced(page, f"{WRAPPED}{code}    result['state']['buffer'] = [0] * {buffer}\n    return result\n")
+    for figure in page.locator(".case figure svg").all():
+        assert figure.evaluate(OUTSIDE) == []
+    assert "000,000,000,000" not in page.locator("#cases").inner_text()
+    assert not [each for each in notes.complaints if "Applying inline style" not in each]
+
+
 def test_spikes_and_corrupt_readings_have_lanes_of_their_own(page: Page) -> None:
     traced(page, HONEST)
     expect(page.locator("[data-case=heavy_tail] figure")).to_contain_text("far out")
@@ -175,6 +190,16 @@ def test_a_classic_grade_traces_what_was_graded_and_a_hardened_one_shows_nothing
     grade(page)
     page.wait_for_timeout(300)
     assert traces == []
+
+
+def test_a_trace_is_asked_for_once_however_often_its_button_is_pressed(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/trace") else None)
+    page.evaluate("() => { for (let each = 0; each < 20; each++) document.querySelector('#trace').click(); }")
+    expect(page.locator(".case[data-holds]")).to_have_count(5)
+    page.locator("#trace").click()
+    expect(page.locator("#trace")).to_have_attribute("aria-disabled", "false")
+    assert len(asked) == 2
 
 
 def test_the_fragile_pipeline_is_traced_when_a_visitor_comes_by(page: Page) -> None:

@@ -138,6 +138,11 @@ def test_a_service_that_stops_answering_is_said_and_found_again(page: Page) -> N
     expect(page.locator("#live-note")).to_contain_text("Every two seconds")
 
 
+def test_a_service_that_does_not_answer_in_time_is_not_said_to_be_gone(page: Page) -> None:
+    page.route("**/metrics", lambda route: None)
+    expect(page.locator("#live-note")).to_contain_text("The service did not answer in time. What", timeout=15_000)
+
+
 def test_every_layer_of_the_sandbox_is_named(page: Page, own: ServiceProcess) -> None:
     layers = httpx.get(f"{own.url}/health").json()["sandbox"]["layers"]
     assert page.locator(".layers li").all_inner_texts() == [f"✓ {layer} in force" for layer in layers]

@@ -226,6 +226,25 @@ def test_a_grade_that_breaks_off_is_no_grade(browser: Browser) -> None:
         assert page.locator("#rows li.held").count() == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "button", "alert", "answer"),
+    [
+        ("grade/rows", "Grade", "#grade-alert", "<html>Please log in"),
+        ("grade/rows", "Grade", "#grade-alert", "null\n"),
+        ("grade/rows", "Grade", "#grade-alert", '{"row": null}\n{}\n'),
+        ("execute", "Run", "#run-alert", "<html>Please log in"),
+        ("trace", "Trace my submission", "#trace-alert", '{"cases": '),
+    ],
+)
+def test_an_answer_that_is_not_the_services_is_said_to_be_none(
+    page: Page, path: str, button: str, alert: str, answer: str
+) -> None:
+    """As a proxy gives it that wants a login first, or that cuts an answer off."""
+    page.route(f"**/{path}", lambda route: route.fulfill(body=answer))
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.locator(alert)).to_contain_text("The answer broke off")
+
+
 def test_a_full_service_is_said_with_when_to_ask_again(browser: Browser) -> None:
     with running_service(GAUNTLET_QUEUE="1") as service, opened(browser) as page:
         page.goto(service.url)
@@ -410,3 +429,26 @@ def test_a_tab_in_which_nothing_was_written_leaves_anothers_draft(page: Page) ->
     page.reload()
     page.wait_for_selector(".editor .cm-content")
     assert read(page) == "x = 2"
+
+
+def test_going_back_brings_the_inputs_that_the_address_names(browser: Browser, service: ServiceProcess) -> None:
+    with opened(browser) as page:
+        page.goto(f"{service.url}/?suite=hardened&seed=7")
+        page.wait_for_selector(".editor .cm-content")
+        page.get_by_role("link", name="Live").click()
+        page.get_by_label("Suite").select_option("classic")
+        page.go_back()
+        expect(page.get_by_label("Suite")).to_have_value("hardened")
+        assert page.get_by_label("Seed").input_value() == "7"
+        assert page.url == f"{service.url}/?suite=hardened&seed=7"
+        page.get_by_label("Seed").fill("8")
+        page.get_by_role("link", name="Live").click()
+        page.wait_for_timeout(200)
+        assert page.get_by_label("Seed").input_value() == "8"
+
+
+def test_a_page_that_comes_back_shows_the_attempts_made_meanwhile(page: Page) -> None:
+    page.evaluate("kept => localStorage.setItem('resilience-gauntlet.attempts', kept)", json.dumps([ATTEMPT]))
+    expect(page.locator("#attempt-list")).to_have_text("None yet.")
+    page.evaluate("() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(page.locator("#attempt-list tbody tr")).to_have_count(1)

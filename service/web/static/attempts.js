@@ -39,8 +39,9 @@ export function dropDraft() {
   remove(DRAFT);
 }
 
-/** Calls back when another tab of this browser changes the attempts. */
+/** Calls back when another tab of this browser changes the attempts, or may have while this page was left. */
 export function onChangeElsewhere(changed) {
+  addEventListener("pageshow", (event) => event.persisted && changed());
   addEventListener("storage", (event) => (event.key === KEY || event.key === null) && changed());
 }
 

@@ -57,7 +57,10 @@ export function isBusy(button) {
 
 /** A number as a person reads it. */
 export function figure(number, digits = 3) {
-  return Number.isFinite(number) ? new Intl.NumberFormat("en", { maximumSignificantDigits: digits }).format(number) : "–";
+  if (!Number.isFinite(number)) return "–";
+  const size = Math.abs(number);
+  if (size >= 1e15 || (size > 0 && size < 1e-6)) return number.toExponential(digits - 1).replace("e+", "e"); // and not 300 digits
+  return new Intl.NumberFormat("en", { maximumSignificantDigits: digits }).format(number);
 }
 
 /** Gives a file to the visitor. */

@@ -53,7 +53,13 @@ export function setUpInputs({ changed }) {
     token.setCustomValidity(isPrintable ? "" : "A token has printable ASCII characters only, and no blanks.");
     if (isPrintable) useToken(token.value);
   });
-  inputs.write(named(new URLSearchParams(location.search), Number(seed.max)));
+  const address = () => named(new URLSearchParams(location.search), Number(seed.max));
+  addEventListener("popstate", () => {
+    const { suite: name, seed: number } = address();
+    const now = inputs.read();
+    if (seed.validity.valid && (name !== now.suite || number !== now.seed)) inputs.write(address());
+  });
+  inputs.write(address());
   return inputs;
 }
 

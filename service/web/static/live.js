@@ -20,8 +20,8 @@ let isSeen = false;
 
 /** Begins to watch when the section comes into sight, and rests when it or the page is out of it. */
 export function watch() {
-  new IntersectionObserver(([entry]) => {
-    isSeen = entry.isIntersecting;
+  new IntersectionObserver((entries) => {
+    isSeen = entries.at(-1).isIntersecting;
     resume();
   }).observe(byId("live"));
   document.addEventListener("visibilitychange", resume);

@@ -51,8 +51,7 @@ async def test_a_row_is_answered_while_others_are_still_judged() -> None:
             async for line in response.aiter_lines():
                 for kind, value in json.loads(line).items():
                     seen[value.get("id", kind)] = asyncio.get_running_loop().time() - started
-    assert max(seen[row] for row in ("tier1", "tier2_flat", "tier2_heavy_tail")) < 1
-    assert seen["tier3"] > 1.5
+    assert seen["tier3"] > max(seen[row] for row in ("tier1", "tier2_flat", "tier2_heavy_tail")) + 0.5
     assert list(seen)[-1] == "grade"
 
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header
-from fastapi.responses import StreamingResponse
+from fastapi import Request as HttpRequest
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from service.access import Access
@@ -18,6 +19,8 @@ from service.schemas import CheckRow, GradeResponse, Request, documented_model
 from service.task import BUFFER_LIMIT
 
 __all__ = ["playground_routes"]
+
+_CLIENT_GONE = 499  # as nginx has it: for the metrics, since nobody reads the answer
 
 
 class TraceRequest(Request):
@@ -111,8 +114,8 @@ def playground_routes(gauntlet: Gauntlet, access: Access) -> APIRouter:
         responses={200: {"model": GradeLine}, **documented(400, 403, 413, 422, 500, 503)},
     )
     async def grade_rows(
-        request: SubmissionRequest, authorization: Annotated[str | None, Header()] = None
-    ) -> JsonLines:
+        request: SubmissionRequest, caller: HttpRequest, authorization: Annotated[str | None, Header()] = None
+    ) -> Response:
         """Grades like `POST /grade`, and answers each row as it is judged: one JSON object in every line.
 
         First come lines `{"row": …}`, in the order in which cases end, then one line `{"grade": …}` with the answer of
@@ -121,8 +124,8 @@ def playground_routes(gauntlet: Gauntlet, access: Access) -> APIRouter:
         """
         access.check_seed(request.seed, authorization)
         lines = _lines(gauntlet, request)
-        first = await anext(lines)  # so that a refusal has its own status
-        return JsonLines(_after(first, lines))
+        first = await _first(lines, caller)  # so that a refusal has its own status
+        return JsonLines(_after(first, lines)) if first is not None else Response(status_code=_CLIENT_GONE)
 
     @router.post("/trace", responses=documented(400, 413, 422, 500, 503))
     async def trace(request: TraceRequest) -> TraceResponse:
@@ -141,6 +144,7 @@ async def _lines(gauntlet: Gauntlet, request: SubmissionRequest) -> AsyncIterato
     grading = asyncio.create_task(
         gauntlet.grade(request.code, suite=request.suite, seed=request.seed, heard=rows.put_nowait)
     )
+    grading.add_done_callback(_unasked)
     grading.add_done_callback(lambda _: rows.put_nowait(None))
     has_begun = False
     try:
@@ -155,6 +159,30 @@ async def _lines(gauntlet: Gauntlet, request: SubmissionRequest) -> AsyncIterato
             yield _line(GradeLine(problem=Problem.model_validate_json(bytes(refusal(error).body))))
     finally:
         grading.cancel()
+
+
+def _unasked(task: asyncio.Task[GradeResponse]) -> None:
+    """Looks at how a task has ended, so that nothing complains where nobody asks any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _first(lines: AsyncIterator[str], caller: HttpRequest) -> str | None:
+    """The first line; None where the caller has gone before there is one, which ends the grade."""
+    line = asyncio.ensure_future(anext(lines))
+    gone = asyncio.ensure_future(_gone(caller))
+    try:
+        await asyncio.wait((line, gone), return_when=asyncio.FIRST_COMPLETED)
+        return line.result() if line.done() else None
+    finally:
+        line.cancel()
+        gone.cancel()
+        await asyncio.wait((line, gone))
+
+
+async def _gone(caller: HttpRequest) -> None:
+    while (await caller.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _after(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:

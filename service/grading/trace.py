@@ -136,10 +136,16 @@ def trace_call(answer: Answer) -> CallTrace:
         mean=number_of(returned.get("mean")),
         std=number_of(returned.get("std")),
         seen=seen if type(seen) is int and abs(seen) <= _LARGEST_SEEN else None,
-        buffer=buffer_length(state),
-        given_buffer=buffer_length(answer.given_state),
+        buffer=_held(state),
+        given_buffer=_held(answer.given_state),
         telemetry=telemetry is True or type(telemetry) is dict,
     )
+
+
+def _held(state: Any) -> int | None:
+    """Rows of a state's buffer; a process can claim to have measured any number of them."""
+    held = buffer_length(state)
+    return None if held is None else min(held, _LARGEST_SEEN)
 
 
 def _untouched(event: Event, fate: Fate) -> EventTrace:

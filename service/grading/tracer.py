@@ -1,7 +1,7 @@
 """Runs a submission on the public cases to show what becomes of their readings."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from service.errors import GauntletError
 from service.grading.answers import Answer
@@ -41,21 +41,25 @@ class Tracer:
 
     async def _traced(self, code: str, case: Case) -> CaseTrace:
         judge = CaseJudge(case)
+        events, strangers = trace_events(case.calls[0].events, None)
+        calls: list[CallTrace] = []
         async with self._executor.process() as process:
             failure = load_failure(await process.load(code, ENTRY_POINT, None))
-            outcomes = [outcome async for outcome in _outcomes(process, case)] if failure is None else []
-        for outcome in outcomes:
-            if judge.next_call is not None:
-                judge.take(outcome)
-        events, strangers = trace_events(case.calls[0].events, outcomes[0].returned if outcomes else None)
-        calls = tuple(map(_call_trace, outcomes))
-        return CaseTrace(case.id, case.row, failure or judge.row_broken, judge.spread_broken, events, strangers, calls)
+            async for outcome in _outcomes(process, case.calls if failure is None else ()):
+                if judge.next_call is not None:
+                    judge.take(outcome)
+                if not calls:
+                    events, strangers = trace_events(case.calls[0].events, outcome.returned if outcome.ok else None)
+                calls.append(_call_trace(outcome))  # an answer may take megabytes: none is kept
+        broken = failure or judge.row_broken
+        return CaseTrace(case.id, case.row, broken, judge.spread_broken, events, strangers, tuple(calls))
 
 
-async def _outcomes(process: CodeProcess, case: Case) -> AsyncIterator[ProcessOutcome]:
-    """Makes all calls of a case, the last of them the one that gives nothing."""
-    for call in case.calls:
-        yield (outcome := await _called(process, call))
+async def _outcomes(process: CodeProcess, calls: Sequence[Call]) -> AsyncIterator[ProcessOutcome]:
+    """Makes calls, the last of them the one that gives nothing."""
+    for call in calls:
+        outcome = await _called(process, call)
+        yield outcome
         if not outcome.ok:
             return
 

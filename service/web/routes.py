@@ -48,7 +48,8 @@ def page_routes(version: str) -> list[BaseRoute]:
 
     async def read_page(request: Request) -> Response:
         headers = {"ETag": tag}
-        if request.headers.get("if-none-match") == tag:
+        kept = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+        if tag in kept or kept == ["*"]:  # a proxy that compresses makes a tag a weak one
             return Response(status_code=304, headers=headers)
         return HTMLResponse(page, headers=headers)
 

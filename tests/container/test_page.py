@@ -17,7 +17,9 @@ def test_the_image_has_the_whole_page(composition: Composition) -> None:
         page.wait_for_selector(".editor .cm-content")
         write(page, HONEST)
         assert grade(page) == "100 % on classic, 100 of 100 points. ✓ All tiers stable"
-        expect(page.locator("#trace-status")).to_have_text("5 of 5 cases hold for this submission.")
+        expect(page.locator("#trace-status")).to_have_text(
+            "5 of 5 cases of classic hold. Guardrails are read from the source."
+        )
         page.locator("#live").scroll_into_view_if_needed()
         expect(page.locator(".layers li")).to_have_text(
             ["✓ rlimits in force", "✓ landlock in force", "✓ seccomp in force"]

@@ -128,3 +128,16 @@ def _rows(path: Path, loses: str) -> tuple[str, ...]:
     if rows != tuple(row for row in ROWS if row in rows):
         raise ValueError(f"{path}: no rows in the rubric's order: {loses}")
     return rows
+
+
+HONEST = next(each.source for each in submissions("honest") if each.id == "honest/median_mad")
+HANGS_IN_THE_FLOOD = (
+    HONEST.replace("def process_batch(", "def inner(")
+    + """
+
+def process_batch(events, state):
+    while len(events) == 60:
+        pass
+    return inner(events, state)
+"""
+)

@@ -1,5 +1,6 @@
 """What a trace shows of the public cases, with real submissions in the real sandbox, and of answers made by hand."""
 
+import weakref
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,13 +13,14 @@ from service.grading import CaseTrace, CodeProcess, Fate, Grader, Row, Tracer
 from service.grading.answers import Answer
 from service.grading.cases import classic_cases
 from service.grading.trace import trace_call, trace_events
-from service.sandbox import Sandbox
+from service.sandbox import Sandbox, Status
+from service.sandbox.inside.wire import Held
+from service.sandbox.outcome import Outcome
 from service.task import fragile_pipeline
-from tests.grading.corpus import submissions
+from tests.grading.corpus import HONEST, submissions
 
 pytestmark = pytest.mark.anyio
 
-HONEST = next(each.source for each in submissions("honest") if each.id == "honest/median_mad")
 EVENTS: list[dict[str, Any]] = [
     {"ts": 3, "reading": 1.5, "tag": "a"},
     {"ts": 1, "reading": "2", "tag": "b"},
@@ -96,6 +98,33 @@ async def test_a_trace_agrees_with_the_grade(sandbox: Sandbox) -> None:
         assert {case.row for case in cases if case.broken is not None} - {"validity"} == lost, submission.id
 
 
+async def test_no_answer_is_kept_while_the_next_is_made() -> None:
+    answers: list[weakref.ref[deque[int]]] = []
+    alive: list[int] = []
+
+    class Answering:
+        @asynccontextmanager
+        async def process(self) -> AsyncIterator[CodeProcess]:
+            yield self  # type: ignore[misc]
+
+        async def load(self, *_: object) -> Outcome:
+            return Outcome(Status.OK, answer={"defined": True})
+
+        async def call(self, *_: object, **__: object) -> Outcome:
+            alive.append(sum(answer() is not None for answer in answers))
+            buffer = deque([1])
+            answers.append(weakref.ref(buffer))
+            state = {"seen": 0, "limit": 200, "buffer": buffer}
+            return Outcome(Status.OK, answer={"returned": {"clean": [], "state": state, "telemetry": True}})
+
+        call_again = call
+
+    flood, *_ = await Tracer(Answering()).trace("")
+    assert len(flood.calls) == 12
+    assert len(answers) == 16
+    assert max(alive) <= 6  # the last of each case, and the one before where it is being judged
+
+
 async def test_a_fault_of_the_sandbox_is_no_trace(sandbox: Sandbox) -> None:
     class Failing:
         @asynccontextmanager
@@ -147,6 +176,12 @@ def test_an_odd_state_is_read_as_far_as_it_goes(state: Any) -> None:
     call = trace_call(Answer({"state": state, "mean": float("inf"), "telemetry": 1}, None))
     assert call.buffer == (1 if state == {"buffer": deque([1])} else None)
     assert (call.seen, call.mean, call.rows, call.telemetry) == (None, None, None, False)
+
+
+def test_a_buffer_that_is_only_said_to_be_endless_is_a_number_that_every_reader_of_json_takes() -> None:
+    claimed = {"buffer": Held("list", 2**1024 - 1)}
+    call = trace_call(Answer({"state": claimed}, claimed))
+    assert call.buffer == call.given_buffer == 2**53
 
 
 @pytest.mark.parametrize("seed", [None, 5])

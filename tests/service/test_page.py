@@ -41,13 +41,20 @@ async def test_every_answer_carries_the_policy(client: httpx.AsyncClient) -> Non
         assert headers["referrer-policy"] == "no-referrer"
 
 
+@pytest.mark.parametrize("written", ["{}", "W/{}", '"other", {}', 'W/"other",W/{}', "*"])
 @pytest.mark.parametrize("path", ["/", "/page/main.js"])
-async def test_what_the_visitor_has_is_not_sent_again(client: httpx.AsyncClient, path: str) -> None:
+async def test_what_the_visitor_has_is_not_sent_again(client: httpx.AsyncClient, path: str, written: str) -> None:
     first = await client.get(path)
     assert first.headers["cache-control"] == "no-cache"
-    again = await client.get(path, headers={"if-none-match": first.headers["etag"]})
+    again = await client.get(path, headers={"if-none-match": written.format(first.headers["etag"])})
     assert (again.status_code, again.content) == (304, b"")
     assert "content-security-policy" in again.headers
+
+
+@pytest.mark.parametrize("tags", ["", '"other"', "W/", ",,,"])
+@pytest.mark.parametrize("path", ["/", "/page/main.js"])
+async def test_what_the_visitor_does_not_have_is_sent(client: httpx.AsyncClient, path: str, tags: str) -> None:
+    assert (await client.get(path, headers={"if-none-match": tags})).status_code == 200
 
 
 async def test_files_come_compressed_to_who_asks(client: httpx.AsyncClient) -> None:

@@ -162,7 +162,7 @@ def test_what_happens_is_told_to_who_cannot_see_it(page: Page) -> None:
     grade(page)
     page.wait_for_selector(".case[data-holds]")
     names = page.locator(".case svg[role=img]").evaluate_all("all => all.map(each => each.ariaLabel)")
-    assert "Heavy tail: 10 readings; 10 kept as it was" in names
+    assert "Tier 2: heavy tail: 10 readings; 10 kept as it was" in names
     assert any(
         name.startswith("Buffer after each of 12 calls: 870 rows in the end; 11 times over the limit") for name in names
     )

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import NEEDED
+from tests.browser import NEEDED, Notes
 from tests.web.playground import HONEST, grade, write
 
 pytestmark = NEEDED
@@ -99,7 +99,9 @@ def test_the_cases_stand_in_the_rubrics_order_with_their_verdict(page: Page) -> 
     assert page.locator(".case").evaluate_all("all => all.map(each => [each.dataset.case, each.dataset.holds])") == [
         [case, "true"] for case in ("dirty", "flat", "heavy_tail", "flood", "sanity")
     ]
-    expect(page.locator("#trace-status")).to_have_text("5 of 5 cases hold for this submission.")
+    expect(page.locator("#trace-status")).to_have_text(
+        "5 of 5 cases of classic hold. Guardrails are read from the source."
+    )
 
 
 def test_marks_lie_within_their_figure_and_higher_readings_lie_higher(page: Page) -> None:
@@ -111,6 +113,21 @@ def test_marks_lie_within_their_figure_and_higher_readings_lie_higher(page: Page
     )
     assert heights[:5] == sorted(heights[:5], reverse=True)
     assert len(set(heights[:5])) == 5
+
+
+@pytest.mark.parametrize(
+    ("reading", "buffer"),
+    [("-1.7e308 if i % 2 else 1.7e308", 9), ("5e-324 * i", 9), ("123456789012345.0 + i", 90_000), ("-1e-5 * i", 1)],
+)
+def test_numbers_of_any_size_are_drawn_within_their_figure(page: Page, reading: str, buffer: int) -> None:
+    notes = Notes(page)
+    result = f"[{{**row, 'reading': {reading}}} for i, row in enumerate(result['clean'])]"
+    code = f"    result = inner(events, state)\n    result.update(clean={result}, mean=1.7e308)\n"
+    traced(page, f"{WRAPPED}{code}    result['state']['buffer'] = [0] * {buffer}\n    return result\n")
+    for figure in page.locator(".case figure svg").all():
+        assert figure.evaluate(OUTSIDE) == []
+    assert "000,000,000,000" not in page.locator("#cases").inner_text()
+    assert not [each for each in notes.complaints if "Applying inline style" not in each]
 
 
 def test_spikes_and_corrupt_readings_have_lanes_of_their_own(page: Page) -> None:
@@ -164,7 +181,9 @@ def test_a_classic_grade_traces_what_was_graded_and_a_hardened_one_shows_nothing
     write(page, HONEST)
     with page.expect_response("**/trace"):
         grade(page)
-    expect(page.locator("#trace-status")).to_have_text("5 of 5 cases hold for this submission.")
+    expect(page.locator("#trace-status")).to_have_text(
+        "5 of 5 cases of classic hold. Guardrails are read from the source."
+    )
     traces: list[str] = []
     page.on("request", lambda request: traces.append(request.url) if request.url.endswith("/trace") else None)
     page.get_by_label("Suite").select_option("hardened")
@@ -173,6 +192,18 @@ def test_a_classic_grade_traces_what_was_graded_and_a_hardened_one_shows_nothing
     assert traces == []
 
 
+def test_a_trace_is_asked_for_once_however_often_its_button_is_pressed(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/trace") else None)
+    page.evaluate("() => { for (let each = 0; each < 20; each++) document.querySelector('#trace').click(); }")
+    expect(page.locator(".case[data-holds]")).to_have_count(5)
+    page.locator("#trace").click()
+    expect(page.locator("#trace")).to_have_attribute("aria-disabled", "false")
+    assert len(asked) == 2
+
+
 def test_the_fragile_pipeline_is_traced_when_a_visitor_comes_by(page: Page) -> None:
     page.locator("#failure").scroll_into_view_if_needed()
-    expect(page.locator("#trace-status")).to_have_text("1 of 5 cases hold for this submission.")
+    expect(page.locator("#trace-status")).to_have_text(
+        "1 of 5 cases of classic hold. Guardrails are read from the source."
+    )

@@ -113,12 +113,34 @@ def test_nothing_is_asked_while_nobody_looks(page: Page) -> None:
     assert asked
 
 
+def test_whoever_reads_is_left_in_peace(page: Page) -> None:
+    """A new reading takes neither the keyboard's place nor what was selected."""
+    table = page.locator("#gauges .wide")
+    table.focus()
+    for _ in range(2):
+        with page.expect_response("**/metrics"):
+            pass
+    expect(table).to_be_focused()
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#gauges table'))")
+    selected = page.evaluate("String(getSelection())")
+    assert "Executions" in selected
+    for _ in range(2):
+        with page.expect_response("**/metrics"):
+            pass
+    assert page.evaluate("String(getSelection())") == selected
+
+
 def test_a_service_that_stops_answering_is_said_and_found_again(page: Page) -> None:
     page.route("**/metrics", lambda route: route.abort())
     expect(page.locator("#live-note")).to_contain_text("The service cannot be reached. Is it running? What is below is")
     assert page.locator("#gauges .panel").count() == 5
     page.unroute("**/metrics")
     expect(page.locator("#live-note")).to_contain_text("Every two seconds")
+
+
+def test_a_service_that_does_not_answer_in_time_is_not_said_to_be_gone(page: Page) -> None:
+    page.route("**/metrics", lambda route: None)
+    expect(page.locator("#live-note")).to_contain_text("The service did not answer in time. What", timeout=15_000)
 
 
 def test_every_layer_of_the_sandbox_is_named(page: Page, own: ServiceProcess) -> None:

@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,6 +51,27 @@ def test_terminal_escapes_and_marks_of_direction_can_be_seen(page: Page) -> None
         expect(page.get_by_label(part, exact=True)).to_have_text(SHOWN + MARKUP, use_inner_text=True)
     expect(page.get_by_label("stderr", exact=True)).to_have_text(SHOWN, use_inner_text=True)
     assert not forged(page)
+
+
+VISIBLE = "async (text) => (await import('./page/dom.js')).visible(text)"
+
+
+def test_what_cannot_be_seen_is_written_out(page: Page) -> None:
+    """Fillers, selectors, tags, annotations and the like are not controls, but hide a text as well."""
+    unseen = [
+        *(chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in {"Cc", "Cf", "Zl", "Zp"}),
+        *map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x2800, 0x3164, 0xFE00, 0xFE0F, 0xFFA0, 0xE0100, 0xE01EF)),
+    ]
+    escapes = [character.encode("unicode_escape").decode() for character in unseen if character not in "\t\n\r"]
+    shown = page.evaluate(VISIBLE, "|".join(character for character in unseen if character not in "\t\n\r"))
+    assert shown.split("|") == escapes
+    assert page.evaluate(VISIBLE, "\r\n \r \t \ud83d") == "\n \\x0d \t \\ud83d"
+    seen = "plain ünïcödé עברית हिन्दी \N{SNOWMAN} \N{GRINNING FACE} e\u0301\u0323\u0302\u0303"
+    assert page.evaluate(VISIBLE, seen) == seen
+
+
+def test_marks_do_not_pile_up(page: Page) -> None:
+    assert page.evaluate(VISIBLE, "Z" + "\u0301" * 6 + "y\u0301") == "Z" + "\u0301" * 4 + "\\u0301\\u0301y\u0301"
 
 
 def test_a_trace_shows_tags_and_readings_as_text(page: Page) -> None:

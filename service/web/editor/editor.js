@@ -6,7 +6,7 @@
 import { indentWithTab } from "@codemirror/commands";
 import { python } from "@codemirror/lang-python";
 import { HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
-import { EditorState, Transaction } from "@codemirror/state";
+import { EditorState, Prec, Transaction } from "@codemirror/state";
 import { EditorView, keymap } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { basicSetup } from "codemirror";
@@ -45,10 +45,10 @@ const look = EditorView.theme({
  *
  * @param {HTMLTextAreaElement} area with its text, its name (aria-labelledby) and a height in rows
  * @param {string} instructions for who cannot see how to leave it
- * @param {() => void} changed called after every change
+ * @param {{ changed: () => void, submitted: () => void }} heard of every change, and of Ctrl+Enter
  * @returns {{ read: () => string, write: (text: string) => void, focus: () => void }}
  */
-export function edit(area, instructions, changed) {
+export function edit(area, instructions, { changed, submitted }) {
   const host = document.createElement("div");
   host.className = "editor";
   const root = host.attachShadow({ mode: "open" });
@@ -61,6 +61,7 @@ export function edit(area, instructions, changed) {
     extensions: [
       basicSetup,
       keymap.of([indentWithTab]),
+      Prec.highest(keymap.of([{ key: "Mod-Enter", run: () => { submitted(); return true; } }])),
       python(),
       indentUnit.of("    "),
       EditorState.tabSize.of(4),

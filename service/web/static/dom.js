@@ -26,14 +26,16 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-// Controls of terminals, marks of writing direction, and what has no width: a text could hide what it says behind them.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+// Controls of terminals, marks of writing direction, what has no width or no ink, halves of characters, and marks piled
+// up over their neighbours: a text could hide what it says behind them.
+const HIDDEN = /(?![\t\n])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]|(?<=\p{M}{4})\p{M}/gu;
 
 /** A text in which every character can be seen. */
 export function visible(text) {
   return text.replaceAll("\r\n", "\n").replace(HIDDEN, (character) => {
-    const code = character.charCodeAt(0);
-    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+    const code = character.codePointAt(0);
+    const [letter, digits] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
+    return `\\${letter}${code.toString(16).padStart(digits, "0")}`;
   });
 }
 
@@ -55,7 +57,10 @@ export function isBusy(button) {
 
 /** A number as a person reads it. */
 export function figure(number, digits = 3) {
-  return Number.isFinite(number) ? new Intl.NumberFormat("en", { maximumSignificantDigits: digits }).format(number) : "–";
+  if (!Number.isFinite(number)) return "–";
+  const size = Math.abs(number);
+  if (size >= 1e15 || (size > 0 && size < 1e-6)) return number.toExponential(digits - 1).replace("e+", "e"); // and not 300 digits
+  return new Intl.NumberFormat("en", { maximumSignificantDigits: digits }).format(number);
 }
 
 /** Gives a file to the visitor. */
@@ -67,7 +72,7 @@ export function download(name, text, type) {
 
 /** Copies a text, and says so on the button; where the browser does not let a page do that, it is shown to be copied by hand. */
 export async function copy(text, button) {
-  const says = button.textContent;
+  const says = button.dataset.says ??= button.textContent; // which may be what it said of the last time
   button.parentElement.querySelector(".copied")?.remove();
   try {
     await navigator.clipboard.writeText(text);

@@ -12,7 +12,8 @@ export function setUpExpression(source) {
     setBusy(byId("run"), true);
     alertIn(byId("run-alert"), null);
     try {
-      show(await execute(byId("with-code").checked ? `${source.read()}\n\n${expression}` : expression));
+      const before = byId("with-code").checked ? `${source.read().trimEnd()}\n\n` : "";
+      show(await execute(before + expression), before.split("\n").length);
     } catch (error) {
       byId("output").replaceChildren();
       alertIn(byId("run-alert"), error);
@@ -25,14 +26,19 @@ export function setUpExpression(source) {
   });
 }
 
-function show(execution) {
-  const parts = [["result", execution.result], ["stdout", execution.stdout], ["stderr", execution.stderr], ["error", execution.error]];
+/** Shows what came of an expression that began on some line of what was run. */
+function show(execution, firstLine) {
+  const parts = [["stdout", execution.stdout], ["stderr", execution.stderr], ["result", execution.result], ["error", execution.error]]
+    .filter(([, text]) => text);
   const cut = execution.truncated ? ", cut short" : "";
   byId("output").replaceChildren(
     element("p", { class: execution.status === "ok" ? "good" : "bad" },
       `${execution.status === "ok" ? "✓" : "✗"} ${execution.status}${cut}, ${figure(execution.duration_ms)} ms`),
-    ...parts.filter(([, text]) => text).map(([name, text]) => element(
+    ...parts.map(([name, text]) => element(
       "div", { class: "part" }, element("h4", {}, name), element("pre", { tabindex: 0, "aria-label": name }, visible(text)),
     )),
+    parts.length ? "" : element("p", { class: "note" }, "No value, and nothing printed."),
+    execution.error && firstLine > 1
+      ? element("p", { class: "note" }, `Lines count from the top of the submission; the expression begins on line ${firstLine}.`) : "",
   );
 }

@@ -7,11 +7,11 @@ const LEFT = 56;
 const RIGHT = 12;
 
 const STORIES = {
-  dirty: ["Dirty batch", "Five readings out of order: a NaN, a None and a word that stand for nothing, and two numbers written as text. Both numbers must survive, in the order of their ts."],
-  flat: ["Flat segment", "Six equal readings: their deviation is zero. All but at most one must stay."],
-  heavy_tail: ["Heavy tail", "A core around 10, two spikes of 1000 that hide each other in a plain z-score, and a minority of 9.5 just below. The spikes must go; the minority and most of the core stay."],
-  flood: ["Flood", "The same batch of sixty, delivered twelve times, onto a buffer of 150 rows. After every call it may hold 240, and there must be telemetry."],
-  sanity: ["Sanity", "Five good readings. clean must not be empty, mean and std must fit the batch, and seen must count it."],
+  dirty: ["Tier 1: dirty batch", "Five readings out of order: a NaN, a None and a word that stand for nothing, and two numbers written as text. Both numbers must survive, in the order of their ts."],
+  flat: ["Tier 2: flat segment", "Six equal readings: their deviation is zero. All but at most one must stay."],
+  heavy_tail: ["Tier 2: heavy tail", "A core around 10, two spikes of 1000 that hide each other in a plain z-score, and a minority of 9.5 just below. The spikes must go; the minority and most of the core stay."],
+  flood: ["Tier 3: flood", "The same batch of sixty, delivered twelve times, onto a buffer of 150 rows. After every call it may hold 240, and there must be telemetry."],
+  sanity: ["Validity: sanity", "Five good readings. clean must not be empty, mean and std must fit the batch, and seen must count it."],
 };
 
 const FATES = {
@@ -77,14 +77,14 @@ function readings(traced, title) {
   const bottom = 150;
   const height = bottom + (hasCorrupt ? 36 : 0) + 40;
   const x = (index) => LEFT + ((index + 0.5) * (WIDTH - LEFT - RIGHT)) / events.length;
-  const y = (value) => (isFar(value) ? 20 : bottom - 8 - ((value - low) / (high - low || 1)) * (bottom - top - 16) - (high === low ? (bottom - top - 16) / 2 : 0));
+  const y = (value) => (isFar(value) ? 20 : bottom - 8 - share(value, low, high) * (bottom - top - 16) - (high === low ? (bottom - top - 16) / 2 : 0));
   const corruptY = bottom + 14;
   const drawn = shape("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": `${title}: ${spoken(events)}` });
 
-  for (const value of high === low ? [low] : [low, (low + high) / 2, high]) {
+  for (const value of high === low ? [low] : [low, low / 2 + high / 2, high]) {
     drawn.append(
       shape("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
-      shape("text", { class: "tick", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, figure(value)),
+      shape("text", { class: "tick", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, tick(value)),
     );
   }
   if (hasFar) {
@@ -113,6 +113,19 @@ function readings(traced, title) {
     }
   });
   return element("figure", {}, drawn);
+}
+
+/** How far up a range a value lies; by halves, since the range may be wider than any number. */
+function share(value, low, high) {
+  return (value / 2 - low / 2) / (high / 2 - low / 2 || 1);
+}
+
+/** A number that fits beside an axis. */
+function tick(number, digits) {
+  const size = Math.abs(number);
+  if (size < 1e6 && (size >= 1e-3 || size === 0)) return figure(number, digits);
+  const [longer, shorter] = [1, 0].map((decimals) => number.toExponential(decimals).replace("e+", "e"));
+  return longer.length > 7 ? shorter : longer;
 }
 
 /** The range of most readings; what lies far outside has a lane of its own. */
@@ -208,7 +221,7 @@ function buffers({ calls }, limit) {
     shape("text", { class: "tick", x: LEFT - 6, y: y(limit) + 4, "text-anchor": "end" }, String(limit)),
     shape("text", { class: "tick", x: LEFT - 6, y: bottom + 13, "text-anchor": "end" }, "call"),
   );
-  if (most > limit) drawn.append(shape("text", { class: "tick", x: LEFT - 6, y: y(most) + 4, "text-anchor": "end" }, figure(most, 6)));
+  if (most > limit) drawn.append(shape("text", { class: "tick", x: LEFT - 6, y: y(most) + 4, "text-anchor": "end" }, tick(most, 6)));
   return element("figure", {}, drawn, element("figcaption", {}, says));
 }
 

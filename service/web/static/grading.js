@@ -17,25 +17,28 @@ export function setUpGrading({ source, inputs, graded }) {
     if (running === null && inputs.isValid()) run();
   });
   byId("stop").addEventListener("click", () => running?.abort());
+  byId("again").addEventListener("click", () => { inputs.write(shown.grade); show(shown); byId("grade").focus(); });
   byId("download").addEventListener("click", () => download(`attempt-${shown.id}.json`, JSON.stringify(shown, null, 2), "application/json"));
   byId("copy-curl").addEventListener("click", (event) => copy(curlFor(shown, inputs.needsToken(shown.grade.seed)), event.currentTarget));
 
   async function run() {
     const code = source.read();
     const { suite, seed } = inputs.read();
-    running = new AbortController();
+    const mine = new AbortController();
+    running = mine;
     begin(suite);
     try {
-      const answer = await grade({ code, suite, ...(seed === null ? {} : { seed }) }, showRow, running.signal);
+      const answer = await grade({ code, suite, ...(seed === null ? {} : { seed }) }, (row) => running === mine && showRow(row), mine.signal);
+      if (running !== mine) return;
       const attempt = { id: newId(), at: new Date().toISOString(), code, grade: answer };
       show(attempt);
       if (!addAttempt(attempt)) alertIn(byId("grade-alert"), new Error("This browser keeps nothing for this page: download the attempt, or it is gone with the page."));
       showAttempts();
       graded(code, answer);
     } catch (error) {
-      fail(error);
+      if (running === mine) fail(error);
     } finally {
-      end();
+      if (running === mine) end();
     }
   }
 
@@ -59,6 +62,13 @@ export function setUpGrading({ source, inputs, graded }) {
     byId("rows").removeAttribute("aria-busy");
   }
 
+  /** Ends a grade in whose place something else is shown. */
+  function giveUp() {
+    if (running === null) return;
+    running.abort();
+    end();
+  }
+
   function fail(error) {
     clearRows();
     const wasStopped = error.name === "AbortError";
@@ -76,6 +86,7 @@ export function setUpGrading({ source, inputs, graded }) {
     byId("verdict").className = answer.passed ? "good" : "bad";
     byId("verdict").textContent = visible(`${Math.round(answer.score * 100)} % on ${on}, ${answer.points} of 100 points. ${answer.feedback}`);
     byId("result-tools").hidden = false;
+    byId("again").hidden = answer.seed === null || answer.seed === inputs.read().seed;
   }
 
   function showAttempts() {
@@ -95,14 +106,14 @@ export function setUpGrading({ source, inputs, graded }) {
         element("td", {}, element("a", { href: linkTo(answer) }, answer.seed === null ? answer.suite : `${answer.suite} ${answer.seed}`)),
         element("td", { class: answer.passed ? "good" : "bad" }, `${answer.passed ? "✓" : "✗"} ${Math.round(answer.score * 100)} %`),
         element("td", {}, String(answer.points)),
-        element("td", {}, answer.checks.filter((row) => !row.passed).map((row) => row.id).join(", ") || "–"),
         element("td", { class: "tools" },
           button("Open", () => open(attempt)),
           button("JSON", () => download(`attempt-${attempt.id}.json`, JSON.stringify(attempt, null, 2), "application/json")),
           button("Remove", () => { removeAttempt(attempt.id); showAttempts(); byId("attempts-title").focus(); })),
+        element("td", {}, answer.checks.filter((row) => !row.passed).map((row) => row.id).join(", ") || "–"),
       );
     });
-    const head = element("tr", {}, ...["when", "inputs", "score", "points", "lost rows"].map((name) => element("th", { scope: "col" }, name)), element("td", {}));
+    const head = element("tr", {}, ...["when", "inputs", "score", "points", "", "lost rows"].map((name) => (name ? element("th", { scope: "col" }, name) : element("td", {}))));
     list.replaceChildren(
       element("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Attempts" },
         element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))),
@@ -111,7 +122,7 @@ export function setUpGrading({ source, inputs, graded }) {
   }
 
   function open(attempt) {
-    running?.abort();
+    giveUp();
     source.write(attempt.code);
     inputs.write(attempt.grade);
     alertIn(byId("grade-alert"), null);
@@ -126,7 +137,9 @@ function clearRows() {
 }
 
 function showRow({ id, passed, points, detail }) {
-  fillRow(byId(`row-${id}`), { state: passed ? "held" : "lost", sign: passed ? "✓" : "✗", points, detail: visible(detail) });
+  const line = byId(`row-${id}`);
+  if (line === null) return; // of another version's rubric
+  fillRow(line, { state: passed ? "held" : "lost", sign: passed ? "✓" : "✗", points, detail: visible(detail) });
 }
 
 function fillRow(line, { state, ...texts }) {

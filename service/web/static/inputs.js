@@ -5,7 +5,7 @@ import { useToken } from "./service.js";
 
 const NOTES = {
   classic: "The same five public cases for everyone.",
-  hardened: "Drawn from a seed. Without one, every grade draws its own, and says which.",
+  hardened: "Other inputs, drawn from a seed, and more rules: the prompt above has them. The same seed draws the same again; without one, every grade draws its own, and says which.",
 };
 
 /**
@@ -53,7 +53,13 @@ export function setUpInputs({ changed }) {
     token.setCustomValidity(isPrintable ? "" : "A token has printable ASCII characters only, and no blanks.");
     if (isPrintable) useToken(token.value);
   });
-  inputs.write(named(new URLSearchParams(location.search), Number(seed.max)));
+  const address = () => named(new URLSearchParams(location.search), Number(seed.max));
+  addEventListener("popstate", () => {
+    const { suite: name, seed: number } = address();
+    const now = inputs.read();
+    if (seed.validity.valid && (name !== now.suite || number !== now.seed)) inputs.write(address());
+  });
+  inputs.write(address());
   return inputs;
 }
 

@@ -20,8 +20,8 @@ let isSeen = false;
 
 /** Begins to watch when the section comes into sight, and rests when it or the page is out of it. */
 export function watch() {
-  new IntersectionObserver(([entry]) => {
-    isSeen = entry.isIntersecting;
+  new IntersectionObserver((entries) => {
+    isSeen = entries.at(-1).isIntersecting;
     resume();
   }).observe(byId("live"));
   document.addEventListener("visibilitychange", resume);
@@ -59,6 +59,8 @@ function show() {
   byId("live-note").textContent = seconds
     ? `Every two seconds; rates and percentiles over the last ${figure(seconds, 2)} s. Where nothing ran in them, percentiles are since the start.`
     : "Every two seconds; percentiles are since the service started.";
+  if (isBeingRead()) return;
+  const hadFocus = document.activeElement.matches("#gauges .wide");
   byId("gauges").replaceChildren(
     capacity(samples),
     work(samples, seconds),
@@ -66,6 +68,13 @@ function show() {
     rows(samples),
     layers(samples),
   );
+  if (hadFocus) byId("gauges").querySelector(".wide").focus({ preventScroll: true });
+}
+
+/** Whether somebody has selected something in it, to copy it. */
+function isBeingRead() {
+  const selection = getSelection();
+  return !selection.isCollapsed && byId("gauges").contains(selection.anchorNode);
 }
 
 function panel(title, ...children) {

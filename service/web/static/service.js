@@ -17,22 +17,22 @@ export function useToken(value) {
 
 /** What an agent is given. */
 export async function readTask(suite) {
-  return (await called(`task?suite=${encodeURIComponent(suite)}`)).json();
+  return body(await called(`task?suite=${encodeURIComponent(suite)}`), "json");
 }
 
 /** The service's numbers, in Prometheus' text. */
 export async function readMetrics(signal) {
-  return (await called("metrics", { signal })).text();
+  return body(await called("metrics", { signal }), "text");
 }
 
 /** Runs Python. */
 export async function execute(expression) {
-  return (await posted("execute", { expression })).json();
+  return body(await posted("execute", { expression }), "json");
 }
 
 /** What becomes of the readings of the public cases. */
 export async function trace(code) {
-  return (await posted("trace", { code })).json();
+  return body(await posted("trace", { code }), "json");
 }
 
 /**
@@ -46,9 +46,9 @@ export async function trace(code) {
 export async function grade(submission, heard, signal) {
   const answer = await posted("grade/rows", submission, signal);
   for await (const line of linesOf(answer.body)) {
-    if (line.grade) return line.grade;
-    if (line.problem) throw new ServiceError(line.problem.detail, line.problem.status);
-    heard(line.row);
+    if (line?.grade) return line.grade;
+    if (line?.problem) throw new ServiceError(line.problem.detail, line.problem.status);
+    if (line?.row) heard(line.row);
   }
   throw new ServiceError("The answer broke off before the grade. Grade again.");
 }
@@ -63,7 +63,7 @@ async function* linesOf(body) {
       for (const line of lines) yield JSON.parse(line);
     }
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (isGivenUp(error)) throw error;
     throw new ServiceError("The answer broke off before the grade. Is the service still running?");
   } finally {
     reader.cancel().catch(() => {});
@@ -85,16 +85,34 @@ async function called(path, options = {}) {
   try {
     answer = await fetch(path, { ...options, headers, credentials: "omit" });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (isGivenUp(error)) throw error;
     throw new ServiceError("The service cannot be reached. Is it running?");
   }
   if (!answer.ok) throw await refused(answer);
   return answer;
 }
 
+/** The whole body of an answer; a proxy between may have cut it off, or have answered itself. */
+async function body(answer, kind) {
+  try {
+    return await answer[kind]();
+  } catch (error) {
+    if (isGivenUp(error)) throw error;
+    throw new ServiceError("The answer broke off, or is not the service's. Is it still running?");
+  }
+}
+
+/** Whether it was this page that did not wait any longer. */
+function isGivenUp(error) {
+  return error.name === "AbortError" || error.name === "TimeoutError";
+}
+
 async function refused(answer) {
-  const problem = await answer.json().catch(() => ({}));
-  const detail = problem.detail ?? `The service answered with status ${answer.status}.`;
+  const problem = await answer.json().catch(() => null);
+  if (token && (answer.status === 401 || answer.status === 403)) {
+    return new ServiceError("This token is not the service's, or does not allow that.", answer.status);
+  }
+  const detail = problem?.detail ?? `The service answered with status ${answer.status}.`;
   const wait = answer.headers.get("retry-after");
   return new ServiceError(wait ? `${detail} Try again in ${wait} s.` : detail, answer.status);
 }

@@ -1,6 +1,6 @@
 // "See the failure": traces the submission on the public cases.
 
-import { alertIn, byId, setBusy } from "./dom.js";
+import { alertIn, byId, isBusy, setBusy } from "./dom.js";
 import { caseFigures, emptyCases } from "./figures.js";
 import { trace } from "./service.js";
 
@@ -20,7 +20,7 @@ export function setUpTrace(source) {
       if (mine !== number) return;
       byId("cases").replaceChildren(...caseFigures(traced));
       const held = traced.cases.filter((each) => each.broken === null).length;
-      byId("trace-status").textContent = `${held} of ${traced.cases.length} cases hold for this submission.`;
+      byId("trace-status").textContent = `${held} of ${traced.cases.length} cases of classic hold. Guardrails are read from the source.`;
       isOfEarlier = true;
     } catch (error) {
       if (mine !== number) return;
@@ -31,9 +31,9 @@ export function setUpTrace(source) {
     }
   }
 
-  byId("trace").addEventListener("click", () => run(source.read()));
-  const observer = new IntersectionObserver(([entry]) => {
-    if (!entry.isIntersecting) return;
+  byId("trace").addEventListener("click", () => isBusy(byId("trace")) || run(source.read()));
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
     observer.disconnect();
     if (number === 0) run(source.read());
   });

@@ -312,6 +312,23 @@ def test_the_autoscaler_scales_the_deployment_by_a_metric_that_the_service_has(
     assert f"\n{metric} 0.0\n" in as_deployed.get("/metrics").text
 
 
+def test_the_disruption_budget_leaves_all_replicas_but_one(cluster: Rendered) -> None:
+    budget = cluster.one("PodDisruptionBudget")["spec"]
+    assert budget["selector"]["matchLabels"] == labels_of(cluster.one("Deployment"))
+    assert budget["maxUnavailable"] == 1
+
+
+def test_an_image_pushed_elsewhere_is_put_in_as_the_document_shows(deployable: Path) -> None:
+    folder = deployable / "overlays" / "pushed"
+    shutil.copytree(deployable / "overlays" / "cluster", folder)
+    shown = DOCUMENT.read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
+    digest = 64 * "0"
+    with (folder / "kustomization.yaml").open("a") as kustomization:
+        kustomization.write(shown.replace("REGISTRY", "registry.example").replace("DIGEST", digest))
+    image = container_of(rendered(folder).one("Deployment"))["image"]
+    assert image == f"registry.example/resilience-gauntlet-service@sha256:{digest}"
+
+
 def test_one_replica_is_never_two_and_holds_up_no_drain(overlays: dict[str, Rendered]) -> None:
     single = overlays["single"]
     deployment = single.one("Deployment")["spec"]

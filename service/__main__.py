@@ -13,6 +13,7 @@ from service.api.problems import body_bytes
 from service.app import create_app
 from service.errors import StartError
 from service.http import BoundedHttpProtocol, ClosingWebSocketProtocol
+from service.logs import configure
 from service.settings import read_settings
 
 __all__ = ["main"]
@@ -35,10 +36,11 @@ def main(host: str, port: int) -> None:
         listener = _listen(host, port)
     except StartError as error:
         raise click.ClickException(str(error)) from None
+    configure(settings.log_format)
     config = uvicorn.Config(
         app,
         access_log=False,
-        log_level="warning",
+        log_config=None,
         loop="uvloop",
         http=BoundedHttpProtocol,
         ws=ClosingWebSocketProtocol,

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -77,6 +77,9 @@ class Settings(BaseModel):
     )
     evaluation_token: SecretStr | None = Field(
         None, description="must be sent with seeds of the test split, where it is set; 16 characters or more"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text` says what went wrong; `json` writes one object a line, and a line for each request"
     )
     page: bool = Field(
         True, description="whether `/` is a page to try the service on, with `/trace` and `/grade/rows` behind it"

@@ -1,6 +1,8 @@
-"""Counts and times what comes over HTTP, and the WebSockets that are open."""
+"""Counts, times and names what comes over HTTP, and counts the WebSockets that are open."""
 
+import logging
 import re
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -9,9 +11,12 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.logs import ACCESS, REQUEST_ID
 from service.metrics import OTHER, Metrics
 
 __all__ = ["Traffic"]
+
+_PLAIN_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
 
 
 class Traffic:
@@ -48,11 +53,14 @@ class Traffic:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         status = 500  # which the server answers where the app does not
+        request_id = _request_id(scope)
+        REQUEST_ID.set(request_id)
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
             await send(message)
 
         try:
@@ -61,8 +69,11 @@ class Traffic:
             status = 500
             raise
         finally:
-            seconds = time.perf_counter() - started
-            self._metrics.answered(scope["method"], self._route_of(scope["path"]), status, seconds)
+            seconds, route = time.perf_counter() - started, self._route_of(scope["path"])
+            self._metrics.answered(scope["method"], route, status, seconds)
+            if ACCESS.isEnabledFor(logging.INFO):
+                told = {"method": scope["method"], "route": route, "status": status}
+                ACCESS.info("request", extra=told | {"duration_ms": round(seconds * 1000, 3)})
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         with ExitStack() as opened:
@@ -78,6 +89,12 @@ class Traffic:
         if path in self._literal:
             return path
         return next((template for pattern, template in self._patterns if pattern.match(path)), OTHER)
+
+
+def _request_id(scope: Scope) -> str:
+    """The id that a caller or a proxy has given a request, where it is a plain one, or a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode() if _PLAIN_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _templates(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, re.Pattern[str]]]:

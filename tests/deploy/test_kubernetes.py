@@ -38,7 +38,6 @@ from tests.deploy.manifests import (
 pytestmark = pytest.mark.timeout(300)  # the tools' environment is made by whoever needs it first
 
 COMPONENT = "app.kubernetes.io/component"
-COMING = {"GAUNTLET_API_TOKENS", "GAUNTLET_LOG_FORMAT", "GAUNTLET_REDIS_URL"}  # settings that may not be there yet
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +86,7 @@ def compose() -> Object:
 @pytest.fixture(scope="module")
 def as_deployed(cluster: Rendered) -> Iterator[httpx.Client]:
     """The service with the settings of its pods, but those of others' parts and the Redis that is not there."""
-    settings = {name: value for name, value in known(environment(cluster)).items() if not name.endswith("_REDIS_URL")}
+    settings = {name: value for name, value in environment(cluster).items() if not name.endswith("_REDIS_URL")}
     with running_service(**settings) as service, httpx.Client(base_url=service.url, timeout=30) as client:
         yield client
 
@@ -110,11 +109,6 @@ def environment(overlay: Rendered) -> dict[str, str]:
         value = each.get("value") or secrets_of(overlay)[each["valueFrom"]["secretKeyRef"]["key"]]
         found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found[match[1]], value)
     return found
-
-
-def known(variables: dict[str, str]) -> dict[str, str]:
-    fields = {PREFIX + name.upper() for name in Settings.model_fields}
-    return {name: value for name, value in variables.items() if name not in COMING - fields}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -251,11 +245,11 @@ def test_redis_is_found_without_dns(cluster: Rendered) -> None:
 
 def test_what_the_pods_are_given_the_service_takes(overlay: Rendered) -> None:
     given = environment(overlay)
-    settings = read_settings(known(given))
+    settings = read_settings(given)
     assert settings.evaluation_token is not None
     assert settings.evaluation_token.get_secret_value() == secrets_of(overlay)["evaluation-token"]
     fields = {PREFIX + name.upper() for name in Settings.model_fields}
-    assert {name for name in given if name.startswith(PREFIX)} <= fields | COMING
+    assert {name for name in given if name.startswith(PREFIX)} <= fields
     for workload in overlay.workloads():
         references = [
             each["valueFrom"]["secretKeyRef"] for each in container_of(workload)["env"] if "value" not in each
@@ -265,7 +259,7 @@ def test_what_the_pods_are_given_the_service_takes(overlay: Rendered) -> None:
 
 
 def test_concurrency_fits_the_processors_and_the_memory_of_a_pod(cluster: Rendered) -> None:
-    settings = read_settings(known(environment(cluster)))
+    settings = read_settings(environment(cluster))
     limits = container_of(cluster.one("Deployment"))["resources"]["limits"]
     assert settings.concurrency == 4 * int(limits["cpu"])
     assert settings.pool_high == max(16, 4 * int(limits["cpu"]))
@@ -275,7 +269,7 @@ def test_concurrency_fits_the_processors_and_the_memory_of_a_pod(cluster: Render
 def test_a_pod_has_time_to_drain(overlay: Rendered, compose: Object) -> None:
     deployment = overlay.one("Deployment")
     away = container_of(deployment)["lifecycle"]["preStop"]["sleep"]["seconds"]
-    drain = read_settings(known(environment(overlay))).drain_s
+    drain = read_settings(environment(overlay)).drain_s
     end = int(compose["stop_grace_period"].removesuffix("s")) - Settings().drain_s
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= away + drain + end
 
@@ -343,7 +337,7 @@ def test_gvisors_overlay_is_the_cluster_with_another_runtime_and_without_landloc
 ) -> None:
     expected, found = copy.deepcopy(cluster.objects), copy.deepcopy(overlays["gvisor"].objects)
     gvisor = overlays["gvisor"]
-    assert read_settings(known(environment(gvisor))).sandbox_allow_weaker == {"landlock"}
+    assert read_settings(environment(gvisor)).sandbox_allow_weaker == {"landlock"}
     assert pod_of(gvisor.one("Deployment"))["runtimeClassName"] == "gvisor"
     for objects in (expected, found):
         for each in objects:

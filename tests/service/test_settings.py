@@ -72,6 +72,8 @@ _COMPUTED = {"concurrency": "4 × cores", "pool_high": "4 × cores, at least 16"
 def _written(default: object) -> str:
     if isinstance(default, bool):
         return str(default).lower()
+    if isinstance(default, str):
+        return default
     return "" if default in (None, frozenset()) else f"{default:g}"
 
 

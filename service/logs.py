@@ -1,0 +1,50 @@
+"""What the service says of itself, as text for people or as JSON for collectors. No log holds what was submitted."""
+
+import json
+import logging
+import time
+from contextvars import ContextVar
+from typing import Any
+
+__all__ = ["ACCESS", "REQUEST_ID", "configure"]
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request at hand
+ACCESS = logging.getLogger("gauntlet.access")
+_FIELDS = ("method", "route", "status", "duration_ms")
+
+
+def configure(log_format: str) -> None:
+    """Has the service's and the server's records written to stderr.
+
+    Args:
+        log_format: ``text``, which tells of what went wrong; ``json``, one object a line, with a line for each request.
+    """
+    handler = logging.StreamHandler()
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    if log_format == "json":
+        handler.setFormatter(_Json())
+        ACCESS.setLevel(logging.INFO)
+    else:
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+
+class _Json(logging.Formatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Writes a record."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        told: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (request_id := REQUEST_ID.get()) is not None:
+            told["request_id"] = request_id
+        told |= {name: value for name in _FIELDS if (value := getattr(record, name, None)) is not None}
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return json.dumps(told)

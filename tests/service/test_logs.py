@@ -1,0 +1,99 @@
+"""What the real service writes about itself."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import running_service
+
+SECRET = "what-a-model-wrote-and-nobody-should-log"
+TOKEN = "a-token-of-some-trainer"
+
+
+@pytest.fixture
+def stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where what services write to stderr goes."""
+    file = tmp_path / "stderr"
+    real = subprocess.Popen
+    with file.open("wb") as written:
+        monkeypatch.setattr(subprocess, "Popen", lambda *args, **named: real(*args, **{"stderr": written, **named}))
+        yield file
+
+
+def lines(file: Path, count: int) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 10
+    while len(written := file.read_text().splitlines()) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return [json.loads(line) for line in written]
+
+
+def test_json_has_a_line_for_each_request_with_its_id_and_nothing_of_what_was_sent(stderr: Path) -> None:
+    with (
+        running_service(GAUNTLET_LOG_FORMAT="json", GAUNTLET_API_TOKENS=TOKEN) as service,
+        httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {TOKEN}"}) as client,
+    ):
+        client.post("/execute", json={"expression": repr(SECRET)}, headers={"x-request-id": "of-the.proxy_1"})
+        client.post("/grade", json={"code": f"raise ValueError({SECRET!r})"})
+        client.get(
+            f"/episodes/{SECRET}?{SECRET}", headers={"user-agent": SECRET, "x-request-id": f"{SECRET}\t{SECRET}"}
+        )
+        client.get("/task", headers={"authorization": f"Bearer {SECRET}"})
+    told = {each["route"]: each for each in lines(stderr, 4)}
+    assert {route: (each["method"], each["status"]) for route, each in told.items()} == {
+        "/execute": ("POST", 200),
+        "/grade": ("POST", 200),
+        "/episodes/{episode_id}": ("GET", 404),
+        "/task": ("GET", 401),
+    }
+    assert told.pop("/execute")["request_id"] == "of-the.proxy_1"
+    assert all(re.fullmatch(r"[0-9a-f]{16}", each["request_id"]) for each in told.values())
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", each["time"]) for each in told.values())
+    assert all(each["duration_ms"] > 0 for each in told.values())
+    assert SECRET not in stderr.read_text()
+    assert TOKEN not in stderr.read_text()
+
+
+def test_text_says_nothing_while_nothing_is_wrong(stderr: Path) -> None:
+    with running_service() as service, httpx.Client(base_url=service.url) as client:
+        client.post("/execute", json={"expression": "1 / 0"})
+        client.get("/nothing")
+    assert stderr.read_text() == ""
+
+
+def test_a_fault_of_the_service_is_told_with_the_requests_id(stderr: Path) -> None:
+    gone = {"GAUNTLET_LOG_FORMAT": "json", "GAUNTLET_REDIS_URL": "redis://127.0.0.1:9/0"}
+    with running_service(**gone) as service, httpx.Client(base_url=service.url, timeout=30) as client:
+        response = client.post("/episodes", headers={"x-request-id": "mine"})
+    assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
+    fault, request = lines(stderr, 2)
+    assert (fault["level"], fault["request_id"], request["request_id"]) == ("error", "mine", "mine")
+    assert fault["message"].startswith("redis: ")
+
+
+@pytest.mark.parametrize("given", [b"", b"x" * 65, b"a b", b"\xff", b"<script>"])
+def test_an_id_that_is_not_plain_is_replaced(given: bytes) -> None:
+    with running_service() as service, httpx.Client(base_url=service.url) as client:
+        response = client.get("/ready", headers=[(b"x-request-id", given)])
+    assert re.fullmatch(r"[0-9a-f]{16}", response.headers["x-request-id"]) or response.status_code == 400
+
+
+def test_every_answer_names_its_request(service: Any) -> None:
+    with httpx.Client(base_url=service.url) as client:
+        for path in ("/ready", "/nothing", "/page/main.js", "/metrics"):
+            assert client.get(path, headers={"x-request-id": "mine"}).headers["x-request-id"] == "mine"
+
+
+def test_an_unknown_format_is_refused() -> None:
+    command = [sys.executable, "-m", "service"]
+    done = subprocess.run(
+        command, env={"GAUNTLET_LOG_FORMAT": "xml", "PATH": ""}, capture_output=True, text=True, check=False
+    )
+    assert "GAUNTLET_LOG_FORMAT" in done.stderr

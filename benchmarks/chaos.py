@@ -1,7 +1,7 @@
 """Kills parts of a cluster while clients play episodes and have code graded: ``python -m benchmarks.chaos``.
 
-It starts the compose profile ``cluster`` as a project of its own, and takes it down again. Clients ask again as any client
-should, and what they were told in the end is held against what each submission is worth.
+It starts the compose profile ``cluster`` as a project of its own, and takes it down again. Clients ask again as any
+client should, and what they were told in the end is held against what each submission is worth.
 """
 
 import asyncio
@@ -188,11 +188,7 @@ async def _asked(
     until = time.monotonic() + _LOST_FOR_GOOD_S
     while time.monotonic() < until:
         try:
-            answer = (
-                await client.request(method, path, json=body)
-                if body is not None
-                else await client.request(method, path)
-            )
+            answer = await client.request(method, path, **({} if body is None else {"json": body}))
         except httpx.TransportError:
             tally.refusals[0] += 1
         else:

@@ -188,7 +188,7 @@ async def _asked(
     until = time.monotonic() + _LOST_FOR_GOOD_S
     while time.monotonic() < until:
         try:
-            answer = await client.request(method, path, **({} if body is None else {"json": body}))
+            answer = await client.send(client.build_request(method, path, json=body or None))
         except httpx.TransportError:
             tally.refusals[0] += 1
         else:

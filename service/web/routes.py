@@ -69,7 +69,7 @@ def _page(version: str) -> str:
         "highest_seed": str(SEEDS[Split.TEST].high),
         "first_test_seed": str(SEEDS[Split.TEST].low),
     }
-    page = (_FILES / "index.html").read_text(encoding="utf-8")
+    page = _FILES.with_name("page.html").read_text(encoding="utf-8")
     page = page.replace("{{rows}}", "\n        ".join(map(_row, RUBRIC)))
     for name, text in texts.items():
         page = page.replace(f"{{{{{name}}}}}", html.escape(text))

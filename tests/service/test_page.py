@@ -71,7 +71,7 @@ async def test_scripts_and_styles_have_their_types(client: httpx.AsyncClient) ->
     for name in OWN:
         response = await client.get(f"/page/{name}")
         assert response.status_code == 200
-        assert response.headers["content-type"].partition(";")[0] == types.get(Path(name).suffix, "text/html")
+        assert response.headers["content-type"].partition(";")[0] == types[Path(name).suffix]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ function filled(made, attributes, children) {
   return made;
 }
 
+/** A table in a box that scrolls, also by the keyboard, where it is wider than the page. */
+export function wideTable(label, head, rows) {
+  return element("div", { class: "wide", tabindex: 0, role: "group", "aria-label": label },
+    element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+}
+
 /** The element of an id. */
 export function byId(id) {
   return document.getElementById(id);

@@ -1,6 +1,6 @@
 // Figures of a trace: what a submission made of every reading, and how its buffer grew.
 
-import { element, figure, shape, visible } from "./dom.js";
+import { element, figure, shape, visible, wideTable } from "./dom.js";
 
 const WIDTH = 420;
 const LEFT = 56;
@@ -236,15 +236,14 @@ function table({ events, calls }) {
   ));
   return element(
     "details", {}, element("summary", {}, "As tables"),
-    wide(["ts", "tag", "reading", "fate", "in clean", "place"], rows),
-    wide(["call", "outcome", "buffer returned", "buffer passed in", "seen", "telemetry"], held),
+    wide("Readings", ["ts", "tag", "reading", "fate", "in clean", "place"], rows),
+    wide("Calls", ["call", "outcome", "buffer returned", "buffer passed in", "seen", "telemetry"], held),
   );
 }
 
-function wide(names, rows) {
+function wide(label, names, rows) {
   const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
-  return element("div", { class: "wide", tabindex: 0, role: "group", "aria-label": names[0] === "ts" ? "Readings" : "Calls" },
-    element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+  return wideTable(label, head, rows);
 }
 
 function short(text) {

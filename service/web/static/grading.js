@@ -1,7 +1,7 @@
 // Grading: rows as they are judged, the verdict, and the attempts before.
 
 import { addAttempt, curlFor, linkTo, onChangeElsewhere, readAttempts, removeAttempt, removeAttempts } from "./attempts.js";
-import { alertIn, byId, copy, download, element, setBusy, visible } from "./dom.js";
+import { alertIn, byId, copy, download, element, setBusy, visible, wideTable } from "./dom.js";
 import { grade } from "./service.js";
 
 /** @param {{ source: object, inputs: object, graded: (code: string, grade: object) => void }} parts */
@@ -18,7 +18,7 @@ export function setUpGrading({ source, inputs, graded }) {
   });
   byId("stop").addEventListener("click", () => running?.abort());
   byId("again").addEventListener("click", () => { inputs.write(shown.grade); show(shown); byId("grade").focus(); });
-  byId("download").addEventListener("click", () => download(`attempt-${shown.id}.json`, JSON.stringify(shown, null, 2), "application/json"));
+  byId("download").addEventListener("click", () => save(shown));
   byId("copy-curl").addEventListener("click", (event) => copy(curlFor(shown, inputs.needsToken(shown.grade.seed)), event.currentTarget));
 
   async function run() {
@@ -108,15 +108,14 @@ export function setUpGrading({ source, inputs, graded }) {
         element("td", {}, String(answer.points)),
         element("td", { class: "tools" },
           button("Open", () => open(attempt)),
-          button("JSON", () => download(`attempt-${attempt.id}.json`, JSON.stringify(attempt, null, 2), "application/json")),
+          button("JSON", () => save(attempt)),
           button("Remove", () => { removeAttempt(attempt.id); showAttempts(); byId("attempts-title").focus(); })),
         element("td", {}, answer.checks.filter((row) => !row.passed).map((row) => row.id).join(", ") || "–"),
       );
     });
     const head = element("tr", {}, ...["when", "inputs", "score", "points", "", "lost rows"].map((name) => (name ? element("th", { scope: "col" }, name) : element("td", {}))));
     list.replaceChildren(
-      element("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Attempts" },
-        element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))),
+      wideTable("Attempts", head, lines),
       element("button", { type: "button", id: "remove-all", click: () => { removeAttempts(); showAttempts(); byId("attempts-title").focus(); } }, "Remove all"),
     );
   }
@@ -145,6 +144,10 @@ function showRow({ id, passed, points, detail }) {
 function fillRow(line, { state, ...texts }) {
   line.className = state;
   for (const [part, text] of Object.entries(texts)) line.querySelector(`.${part}`).textContent = text;
+}
+
+function save(attempt) {
+  download(`attempt-${attempt.id}.json`, JSON.stringify(attempt, null, 2), "application/json");
 }
 
 function newId() {

@@ -1,6 +1,6 @@
 // The service as its metrics tell, while somebody looks.
 
-import { byId, element, figure, shape } from "./dom.js";
+import { byId, element, figure, shape, wideTable } from "./dom.js";
 import { parse, quantiles, select, total } from "./exposition.js";
 import { readMetrics } from "./service.js";
 
@@ -121,8 +121,7 @@ function work(samples, seconds) {
   const head = element("tr", {}, element("td", {}), ...["so far", "per s", "p50 ms", "p95 ms", "p99 ms"].map((name) => element("th", { scope: "col" }, name)));
   return panel(
     "Work",
-    element("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Counts, rates and percentiles" },
-      element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))),
+    wideTable("Counts, rates and percentiles", head, lines),
     rateLine(),
   );
 }

@@ -20,9 +20,7 @@ PLACES = 64
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[ServiceProcess]:
-    with running_service(
-        GAUNTLET_EPISODES=str(PLACES), GAUNTLET_EPISODE_IDLE_S="2", GAUNTLET_EVALUATION_TOKEN=TOKEN
-    ) as process:
+    with running_service(GAUNTLET_EPISODES=str(PLACES), GAUNTLET_EVALUATION_TOKEN=TOKEN) as process:
         yield process
 
 
@@ -100,11 +98,13 @@ async def test_sixty_four_episodes_are_kept_apart_and_one_more_is_refused(scarce
     assert (await scarce.post("/episodes")).status_code == 201  # in the place of one that has ended
 
 
-async def test_an_idle_episode_is_forgotten(scarce: httpx.AsyncClient) -> None:
-    path = f"/episodes/{(await opened(scarce))['id']}"
-    assert (await scarce.get(path)).status_code == 200
-    await asyncio.sleep(2.1)
-    assert problem_of(await scarce.get(path), 404)["code"] == "episode_not_found"
+async def test_an_idle_episode_is_forgotten() -> None:
+    with running_service(GAUNTLET_EPISODE_IDLE_S="2") as process:
+        async with httpx.AsyncClient(base_url=process.url) as client:
+            path = f"/episodes/{(await opened(client))['id']}"
+            assert (await client.get(path)).status_code == 200
+            await asyncio.sleep(2.1)
+            assert problem_of(await client.get(path), 404)["code"] == "episode_not_found"
 
 
 async def test_test_seeds_take_the_evaluation_token_for_episodes_and_grades(scarce: httpx.AsyncClient) -> None:

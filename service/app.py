@@ -1,5 +1,7 @@
 """Wires the service together: the one place where its parts meet."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ _DESCRIPTION = """\
 An LLM agent gets a fragile streaming-sensor pipeline and hands in a hardened `process_batch(events, state)`.
 `GET /task` is what it is asked, `POST /execute` lets it try things out, `POST /grade` judges what it hands in."""
 
+_LOG = logging.getLogger("gauntlet")
 _PUBLIC = frozenset({"/", "/health", "/ready", "/metrics", "/openapi.json", "/docs"})  # whatever tokens are set
 _LARGER_BODIES = {"/verify": 8 << 20, "/aggregate_metrics": 8 << 20}  # whole conversations, many rollouts
 
@@ -48,20 +51,30 @@ class Condition:
     report: Report | None = None
     fault: str | None = None
 
+    def warn(self) -> None:
+        """Says which sandbox layers are missing, as allowed."""
+        if self.report is not None and self.report.missing:
+            _LOG.warning("sandbox layers not in force, as allowed: %s", ", ".join(self.report.missing))
 
-def create_app(settings: Settings) -> FastAPI:
+
+def create_app(settings: Settings, *, metrics_folder: str | None = None) -> FastAPI:
     """Makes the application; its lifespan starts the sandbox and ends it.
+
+    Args:
+        settings: of this process.
+        metrics_folder: where several workers keep what they count; see `service.metrics.Metrics`.
 
     An app whose sandbox could not be started answers nothing but that: `app.state.condition.fault` says why,
     ``/ready`` is 503 and no code runs.
     """
     sandbox = Sandbox(_sandbox_config(settings))
-    metrics = Metrics(statuses=Status, outcomes=OUTCOMES)
+    metrics = Metrics(statuses=Status, outcomes=OUTCOMES, folder=metrics_folder)
     admission = Admission(settings.queue, metrics.refused, share=settings.client_requests)
     gauntlet = Gauntlet(settings, sandbox, admission, metrics)
     access = Access(settings.evaluation_token, _api_tokens(settings))
     episodes = Episodes(settings, gauntlet, access, metrics, _store(settings))
     condition = Condition()
+    live = LiveState(metrics, condition, sandbox, admission, episodes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -69,9 +82,12 @@ def create_app(settings: Settings) -> FastAPI:
             condition.report = await sandbox.start()
         except StartError as error:
             condition.fault = str(error)
+        refreshing = asyncio.create_task(live.keep_fresh()) if metrics_folder is not None else None
         try:
             yield
         finally:
+            if refreshing is not None:
+                refreshing.cancel()
             admission.draining = True
             await episodes.leave()
             await sandbox.stop()
@@ -94,8 +110,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(native_routes(settings, gauntlet, access))
     app.include_router(episode_routes(episodes))
     app.include_router(health_routes(app.version, condition, sandbox, admission, episodes))
-    live = LiveState(app.version, condition, sandbox, admission, episodes)
-    metrics.register(live)
     app.include_router(metrics_routes(metrics, live))
     app.include_router(mcp_routes(episodes, app.version))
     app.include_router(nemo_gym_routes(episodes))

@@ -1,11 +1,12 @@
 """What is counted and timed for Prometheus; docs/metrics.md lists it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 from prometheus_client.context_managers import ExceptionCounter, InprogressTracker
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.errors import Refusal, SandboxError
 from service.task import RUBRIC, Suite
@@ -17,6 +18,8 @@ _OPENMETRICS = "application/openmetrics-text"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _TRUTH = {False: "false", True: "true"}
 
+MultiprocessMode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
+
 # Upper bounds of buckets, seconds.
 _REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15, 60)
 _EXECUTION_S = (0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -26,19 +29,24 @@ _GRADE_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 class Metrics:
     """The instruments of one app, in a registry of its own.
 
-    It counts what happens. What is (how many requests, how many processes) is read by a collector when it is asked for.
     No label ever holds what a client, a model or a seed could choose.
     """
 
-    def __init__(self, *, statuses: Iterable[str], outcomes: Iterable[str]) -> None:
+    def __init__(self, *, statuses: Iterable[str], outcomes: Iterable[str], folder: str | None = None) -> None:
         """Starts at 0, in every series whose labels are known.
 
         Args:
             statuses: what an execution may come to.
             outcomes: how an episode may end.
+            folder: where several workers keep their numbers, so that each can tell those of all; the library must have
+                been imported with it as ``PROMETHEUS_MULTIPROC_DIR``.
         """
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        self._told = self._registry
+        if folder is not None:
+            self._told = CollectorRegistry()
+            MultiProcessCollector(self._told, folder)  # type: ignore[no-untyped-call]
+        self._process = _OwnProcess(self._registry)
         self._make_traffic()
         self._refusals = self._counters("gauntlet_refusals", "Calls refused for want of capacity.", "reason", Refusal)
         self._faults = Counter(
@@ -56,9 +64,22 @@ class Metrics:
         self._make_grades()
         self._episodes = self._counters("gauntlet_episodes", "Episodes that have ended.", "outcome", outcomes)
 
-    def register(self, collector: Collector) -> None:
-        """Adds what reads the state of something at every scrape."""
-        self._registry.register(collector)
+    def gauge(
+        self, name: str, text: str, labels: Sequence[str] = (), *, workers: MultiprocessMode = "livesum"
+    ) -> Gauge:
+        """A new instrument for what is, rather than happens.
+
+        Args:
+            name: without the service's prefix.
+            text: its help.
+            labels: names of its labels.
+            workers: how the numbers of several workers become one.
+        """
+        return Gauge(f"gauntlet_{name}", text, labels, registry=self._registry, multiprocess_mode=workers)
+
+    def refresh(self) -> None:
+        """Reads what the process uses."""
+        self._process.refresh()
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics as text, and its content type.
@@ -72,7 +93,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, without the library's second series for each, which says when the first was made."""
-        for metric in self._registry.collect():
+        for metric in self._told.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
 
@@ -140,7 +161,7 @@ class Metrics:
             buckets=_REQUEST_S,
             registry=registry,
         )
-        self._websockets = Gauge("gauntlet_websockets_open", "WebSockets that are open.", registry=registry)
+        self._websockets = self.gauge("websockets_open", "WebSockets that are open.")
 
     def _make_grades(self) -> None:
         registry = self._registry
@@ -164,3 +185,30 @@ class Metrics:
                 self._grades.labels(suite, passed)
                 for row in RUBRIC:
                     self._grade_rows.labels(suite, row.id, passed)
+
+
+class _OwnProcess:
+    """What the library's collector tells of a process, in instruments: those can be added up over workers."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._collector = ProcessCollector(registry=None)
+        self._instruments: dict[str, Counter | Gauge] = {}
+        self._counted: dict[str, float] = {}
+        for family in self._collector.collect():
+            if family.type == "counter":
+                self._instruments[family.name] = Counter(family.name, family.documentation, registry=registry)
+            else:
+                mode: MultiprocessMode = "livemax" if family.name == "process_start_time_seconds" else "livesum"
+                self._instruments[family.name] = Gauge(
+                    family.name, family.documentation, registry=registry, multiprocess_mode=mode
+                )
+
+    def refresh(self) -> None:
+        """Reads it."""
+        for family in self._collector.collect():
+            instrument, value = self._instruments[family.name], family.samples[0].value
+            if isinstance(instrument, Counter):
+                instrument.inc(value - self._counted.get(family.name, 0))
+                self._counted[family.name] = value
+            else:
+                instrument.set(value)

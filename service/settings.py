@@ -91,6 +91,11 @@ class Settings(BaseModel):
         frozenset(), description="layers that may be missing, comma-separated: uid, rlimits, landlock, seccomp"
     )
 
+    def of_one_worker(self, workers: int) -> "Settings":
+        """One worker's share of the limits that hold for all of them together, rounded up."""
+        limits = ("concurrency", "queue", "pool_low", "pool_high")
+        return self.model_copy(update={name: -(-getattr(self, name) // workers) for name in limits})
+
     @model_validator(mode="after")
     def _ordered(self) -> "Settings":
         if self.wall_time_s > self.max_wall_time_s:

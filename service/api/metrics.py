@@ -1,10 +1,10 @@
 """The metrics, in Prometheus' text."""
 
-from collections.abc import Iterator
+import asyncio
+import math
+from importlib.metadata import version
 
 from fastapi import APIRouter, Request
-from prometheus_client import Metric
-from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily
 from starlette.responses import PlainTextResponse, Response
 
 from service.admission import Admission
@@ -21,6 +21,7 @@ _EXAMPLE = """\
 # TYPE gauntlet_executions_total counter
 gauntlet_executions_total{status="ok"} 7.0
 """
+_REFRESH_S = 1.0
 
 
 def metrics_routes(metrics: Metrics, live: "LiveState") -> APIRouter:
@@ -40,52 +41,52 @@ def metrics_routes(metrics: Metrics, live: "LiveState") -> APIRouter:
 
 
 class LiveState:
-    """A collector: what the service is and has under way, read at every scrape."""
+    """Gauges of what the service is and has under way, read at every scrape."""
 
     def __init__(
-        self, version: str, condition: Condition, sandbox: Sandbox, admission: Admission, episodes: Episodes
+        self, metrics: Metrics, condition: Condition, sandbox: Sandbox, admission: Admission, episodes: Episodes
     ) -> None:
-        self._build = {"version": version, "grader_version": GRADER_VERSION}
         self._condition = condition
         self._sandbox = sandbox
         self._admission = admission
         self._episodes = episodes
-        self._running: int | None = None
+        self._metrics = metrics
+        self._make_gauges(metrics)
 
     async def refresh(self) -> None:
-        """Asks for what cannot be asked while it is read."""
-        self._running = await self._episodes.running_if_known()
-
-    def collect(self) -> Iterator[Metric]:
         """Reads it."""
-        yield InfoMetricFamily("gauntlet_build", "Versions of the service and its grader.", self._build)
-        yield from self._load()
-        yield from self._protection()
-
-    def _load(self) -> Iterator[Metric]:
-        sandbox, admission, episodes = self._sandbox, self._admission, self._episodes
-        for name, text, value in (
-            ("requests_in_flight", "Requests that run code, or wait to.", admission.requests),
-            ("requests_limit", "Most of them at a time.", admission.limit),
-            ("sandbox_slots", "Most sandboxed processes in use at a time.", sandbox.config.concurrency),
-            ("sandbox_queued", "Sandboxed processes asked for that wait for a slot.", sandbox.queued),
-            ("episodes_running", "Episodes that have not ended.", self._running),
-            ("episodes_limit", "Most episodes kept.", episodes.limit),
-        ):
-            if value is not None:
-                yield GaugeMetricFamily(f"gauntlet_{name}", text, value)
-        processes = GaugeMetricFamily("gauntlet_sandbox_processes", "Sandboxed processes.", labels=["state"])
-        processes.add_metric(["in_use"], sandbox.in_use)
-        processes.add_metric(["waiting"], sandbox.waiting)
-        yield processes
-
-    def _protection(self) -> Iterator[Metric]:
-        layers = GaugeMetricFamily(
-            "gauntlet_sandbox_layer", "Whether a sandbox layer is in force (1) or missing (0).", labels=["layer"]
-        )
+        self._metrics.refresh()
+        self._in_flight.set(self._admission.requests)
+        self._queued.set(self._sandbox.queued)
+        self._processes.labels("in_use").set(self._sandbox.in_use)
+        self._processes.labels("waiting").set(self._sandbox.waiting)
+        running = await self._episodes.running_if_known()
+        self._running.set(math.nan if running is None else running)
         if (report := self._condition.report) is not None:
             for layer in report.layers:
-                layers.add_metric([layer], 1)
+                self._layers.labels(layer).set(1)
             for layer in report.missing:
-                layers.add_metric([layer], 0)
-        yield layers
+                self._layers.labels(layer).set(0)
+
+    async def keep_fresh(self) -> None:
+        """Reads it every second, for the workers that are asked in this one's place."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(_REFRESH_S)
+
+    def _make_gauges(self, metrics: Metrics) -> None:
+        gauge = metrics.gauge
+        versions = {"version": version("resilience-gauntlet"), "grader_version": GRADER_VERSION}
+        build = gauge("build_info", "Versions of the service and its grader.", list(versions), workers="livemax")
+        build.labels(**versions).set(1)
+        self._in_flight = gauge("requests_in_flight", "Requests that run code, or wait to.")
+        gauge("requests_limit", "Most of them at a time.").set(self._admission.limit)
+        gauge("sandbox_slots", "Most sandboxed processes in use at a time.").set(self._sandbox.config.concurrency)
+        self._queued = gauge("sandbox_queued", "Sandboxed processes asked for that wait for a slot.")
+        self._processes = gauge("sandbox_processes", "Sandboxed processes.", ["state"])
+        self._layers = gauge(
+            "sandbox_layer", "Whether a sandbox layer is in force (1) or missing (0).", ["layer"], workers="livemin"
+        )
+        # Workers share their episodes.
+        self._running = gauge("episodes_running", "Episodes that have not ended.", workers="livemostrecent")
+        gauge("episodes_limit", "Most episodes kept.", workers="livemax").set(self._episodes.limit)

@@ -16,8 +16,11 @@ pytestmark = pytest.mark.anyio
 
 
 def children_of(pid: int) -> set[int]:
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return {int(child) for thread in threads for child in (thread / "children").read_text().split()}
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return {int(child) for thread in threads for child in (thread / "children").read_text().split()}
+    except OSError:  # it has ended meanwhile
+        return set()
 
 
 def descendants_of(pid: int) -> set[int]:

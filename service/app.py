@@ -1,5 +1,6 @@
 """Wires the service together: the one place where its parts meet."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from service.protocols.openenv import openenv_routes
 from service.protocols.ors import ors_routes
 from service.sandbox import Report, Sandbox, SandboxConfig, Status
 from service.settings import Settings
+from service.traces import Traces
 from service.web import page_routes
 
 __all__ = ["Condition", "create_app"]
@@ -62,10 +64,12 @@ def create_app(settings: Settings) -> FastAPI:
     access = Access(settings.evaluation_token, _api_tokens(settings))
     episodes = Episodes(settings, gauntlet, access, metrics, _store(settings))
     condition = Condition()
+    traces = Traces(os.environ)  # whose variables are not the service's own
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
+            traces.start()
             condition.report = await sandbox.start()
         except StartError as error:
             condition.fault = str(error)
@@ -75,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
             admission.draining = True
             await episodes.leave()
             await sandbox.stop()
+            await traces.stop(settings.drain_s)
 
     app = FastAPI(
         title="Resilience Gauntlet",
@@ -82,14 +87,14 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans hold paths and queries
     )
     app.state.condition = condition
     app.add_middleware(Hangups)
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024, larger=_LARGER_BODIES)
     app.add_middleware(NeMoGymSession)
     app.add_middleware(Callers, access=access, public=_PUBLIC, public_folders=("/page/", "/docs/"))
-    app.add_middleware(Traffic, metrics=metrics, routes=app.routes)
+    app.add_middleware(Traffic, metrics=metrics, traces=traces, routes=app.routes)
     install(app)
     app.include_router(native_routes(settings, gauntlet, access))
     app.include_router(episode_routes(episodes))

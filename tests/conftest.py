@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -33,16 +32,13 @@ class ServiceProcess:
 
 
 @contextmanager
-def running_service(
-    limits: Sequence[str] = (), *, stderr: IO[bytes] | None = None, **settings: str
-) -> Iterator[ServiceProcess]:
+def running_service(limits: Sequence[str] = (), **settings: str) -> Iterator[ServiceProcess]:
     """Starts a service; the limits are arguments of prlimit(1)."""
     limited = ["prlimit", *limits] if limits else []
     process = subprocess.Popen(
         [*limited, sys.executable, "-m", "service", "--port", "0"],
         env={"PATH": os.environ["PATH"], **settings},
         stdout=subprocess.PIPE,
-        stderr=stderr,
         text=True,
     )
     try:

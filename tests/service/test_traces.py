@@ -449,11 +449,10 @@ def test_a_broken_collector_slows_and_fails_no_request(broken: dict[str, str], s
 
 
 def test_a_broken_collector_is_told_of_once_and_keeps_no_service_from_stopping(
-    broken: dict[str, str], tmp_path: Path
+    broken: dict[str, str], stderr: Path
 ) -> None:
     fast = {"OTEL_EXPORTER_OTLP_TIMEOUT": "0.2", "GAUNTLET_DRAIN_S": "1"}  # a complaint for each of many batches
-    said = tmp_path / "stderr"
-    with said.open("wb") as stderr, running_service(stderr=stderr, **broken, **fast) as service:
+    with running_service(**broken, **fast) as service:
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
             httpx.post(f"{service.url}/execute", json={"expression": "1"}).raise_for_status()
@@ -462,7 +461,7 @@ def test_a_broken_collector_is_told_of_once_and_keeps_no_service_from_stopping(
         service.process.terminate()
         assert service.process.wait(timeout=20) == 0
         assert time.monotonic() - started < 3
-    complaints = said.read_text().splitlines()
+    complaints = stderr.read_text().splitlines()
     assert 1 <= len(complaints) <= 2, complaints  # the second, that the last spans were given up
     assert "export" in complaints[0]
 
@@ -479,13 +478,11 @@ def test_a_service_that_stops_sends_what_is_left(collector: Collector) -> None:
     assert [span.name for span in collector.spans[-3:]] == ["sandbox.process", "gauntlet.execute", "POST /execute"]
 
 
-def test_json_logs_name_the_trace_of_a_request_that_has_one(collector: Collector, tmp_path: Path) -> None:
-    said = tmp_path / "stderr"
+def test_json_logs_name_the_trace_of_a_request_that_has_one(collector: Collector, stderr: Path) -> None:
     caller, unsampled = Caller(), Caller(sampled=False)
-    as_json = to(collector, GAUNTLET_LOG_FORMAT="json")
-    with said.open("wb") as stderr, running_service(stderr=stderr, **as_json) as service:
+    with running_service(**to(collector, GAUNTLET_LOG_FORMAT="json")) as service:
         for asked in (caller, unsampled):
             httpx.get(f"{service.url}/task", headers=asked.headers)
         httpx.get(f"{service.url}/ready", headers=caller.headers)
-    told = [json.loads(line) for line in said.read_text().splitlines()]
+    told = [json.loads(line) for line in stderr.read_text().splitlines()]
     assert [line.get("trace_id") for line in told] == [caller.trace, unsampled.trace, None]

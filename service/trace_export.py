@@ -1,5 +1,6 @@
 """Sends spans to a collector: the OpenTelemetry SDK, an extra, and so imported only where a collector is named."""
 
+import os
 import uuid
 from importlib.metadata import version
 
@@ -23,10 +24,11 @@ def start_provider() -> TracerProvider:
 
 
 def _resource() -> Resource:
-    """Who sends: the environment has the last word, and processes of one machine differ where it has none."""
-    ours = {
+    """Who sends: the environment has the last word, and processes that it gives one id have their own pid."""
+    ours: dict[str, str | int] = {
         "service.name": "resilience-gauntlet",
         "service.version": version("resilience-gauntlet"),
         "service.instance.id": str(uuid.uuid4()),
+        "process.pid": os.getpid(),
     }
     return Resource.create(ours | dict(OTELResourceDetector().detect().attributes))

@@ -128,12 +128,16 @@ def _check(environment: Mapping[str, str]) -> None:
         raise StartError(f"{name} is no URL of HTTP: give it as http://collector:4318")
     for name in _PROTOCOLS:
         if environment.get(name, "") not in {"", "http/protobuf"}:
-            raise StartError(f"{name}: only http/protobuf is spoken, at port 4318 of most collectors")
+            raise StartError(
+                f"{name}: only http/protobuf is spoken, at port 4318 of most collectors; OTEL_SDK_DISABLED=true goes"
+                " without traces"
+            )
     try:
         import service.trace_export  # noqa: F401, PLC0415 - of an extra
     except ImportError:
         raise StartError(
-            f"{name} needs the packages of OpenTelemetry: pip install 'resilience-gauntlet[otel]'"
+            f"{name} needs the packages of OpenTelemetry: pip install 'resilience-gauntlet[otel]';"
+            " OTEL_SDK_DISABLED=true goes without"
         ) from None
 
 

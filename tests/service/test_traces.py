@@ -381,8 +381,9 @@ def test_every_process_has_an_id_of_its_own(traced: ServiceProcess, collector: C
     with running_service(**to(collector)) as other:
         for caller, service in zip(callers, (traced, other), strict=True):
             httpx.get(f"{service.url}/task", headers=caller.headers)
-        one, another = (collector.trace(caller.trace)[0].resource["service.instance.id"] for caller in callers)
-    assert one != another
+        one, another = (collector.trace(caller.trace)[0].resource for caller in callers)
+        assert (one["process.pid"], another["process.pid"]) == (traced.pid, other.pid)
+    assert one["service.instance.id"] != another["service.instance.id"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from service.traces import Traces
 __all__ = ["Traffic"]
 
 _UNTRACED = frozenset({"/health", "/ready", "/metrics"})  # asked all the time by probes and scrapes
+_CLIENT_GONE = 499  # as nginx has it
 _PLAIN_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
 
 
@@ -58,7 +59,7 @@ class Traffic:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        status = 500  # which the server answers where the app does not
+        status = _CLIENT_GONE  # then alone does the app answer nothing, and yet return
         route = self._route_of(scope["path"])
         request_id = _request_id(scope)
         REQUEST_ID.set(request_id)
@@ -74,8 +75,8 @@ class Traffic:
             span.set("gauntlet.request_id", request_id)
             try:
                 await self._app(scope, receive, send_and_note)
-            except Exception:
-                status = 500
+            except BaseException:
+                status = 500  # which the server answers
                 raise
             finally:
                 span.answer(status)

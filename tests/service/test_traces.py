@@ -216,6 +216,19 @@ def test_a_fault_of_the_service_is_an_error_and_a_bad_request_is_none(collector:
     assert "error.type" not in refused.attributes
 
 
+def test_a_client_that_has_gone_is_no_fault(traced: ServiceProcess, collector: Collector) -> None:
+    before = len(collector.spans)
+    begin_request(traced, b'{"expression": "import time; time.sleep(4)"}').close()
+    spans = collector.when(lambda spans: any(span.is_server for span in spans[before:]))[before:]
+    [request] = [span for span in spans if span.is_server]
+    assert (request.attributes["http.response.status_code"], request.failed) == (499, False)
+    assert {span.attributes["error.type"] for span in spans if span is not request} == {"CancelledError"}
+    counted = 'gauntlet_http_requests_total{method="POST",route="/execute",status="%d"}'
+    scraped = httpx.get(f"{traced.url}/metrics").text
+    assert counted % 499 in scraped
+    assert counted % 500 not in scraped
+
+
 # Whose trace it is
 
 

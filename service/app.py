@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from service.protocols.openenv import openenv_routes
 from service.protocols.ors import ors_routes
 from service.sandbox import Report, Sandbox, SandboxConfig, Status
 from service.settings import Settings
+from service.traces import Traces
 from service.web import page_routes
 
 __all__ = ["Condition", "create_app"]
@@ -75,10 +77,12 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
     episodes = Episodes(settings, gauntlet, access, metrics, _store(settings))
     condition = Condition()
     live = LiveState(metrics, condition, sandbox, admission, episodes)
+    traces = Traces(os.environ)  # whose variables are not the service's own
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
+            traces.start()
             condition.report = await sandbox.start()
         except StartError as error:
             condition.fault = str(error)
@@ -91,6 +95,7 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
             admission.draining = True
             await episodes.leave()
             await sandbox.stop()
+            await traces.stop(settings.drain_s)
 
     app = FastAPI(
         title="Resilience Gauntlet",
@@ -98,14 +103,14 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans hold paths and queries
     )
     app.state.condition = condition
     app.add_middleware(Hangups)
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024, larger=_LARGER_BODIES)
     app.add_middleware(NeMoGymSession)
     app.add_middleware(Callers, access=access, public=_PUBLIC, public_folders=("/page/", "/docs/"))
-    app.add_middleware(Traffic, metrics=metrics, routes=app.routes)
+    app.add_middleware(Traffic, metrics=metrics, traces=traces, routes=app.routes)
     install(app)
     app.include_router(native_routes(settings, gauntlet, access))
     app.include_router(episode_routes(episodes))

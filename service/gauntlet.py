@@ -13,6 +13,7 @@ from service.metrics import Metrics
 from service.sandbox import Sandbox
 from service.schemas import CheckRow, ExecuteResponse, GradeResponse, IntegrityReport
 from service.settings import Settings
+from service.spans import span
 from service.task import SEEDS, Split, Suite
 
 __all__ = ["Gauntlet"]
@@ -45,8 +46,9 @@ class Gauntlet:
         if timeout_s is not None and timeout_s > self._max_wall_time_s:
             raise InputError("timeout_s", f"Input should be less than or equal to {self._max_wall_time_s:g}")
         started = time.perf_counter()
-        with self._admission.enter(), self._metrics.faults():
+        with self._admission.enter(), self._metrics.faults(), span("gauntlet.execute") as spent:
             execution = await self._sandbox.execute(expression, timeout_s=timeout_s)
+            spent.set("gauntlet.status", execution.status)
         self._metrics.executed(execution.status, time.perf_counter() - started)
         return ExecuteResponse.model_validate(execution, from_attributes=True)
 
@@ -73,11 +75,13 @@ class Gauntlet:
         integrity = None
         if suite is Suite.HARDENED and seed is None:
             seed = SEEDS[Split.TRAIN].at(secrets.randbits(64))
-        with self._admission.enter(), self._metrics.faults():
+        asked: dict[str, str | bool] = {"gauntlet.suite": suite, "gauntlet.audit": audit}
+        with self._admission.enter(), self._metrics.faults(), span("gauntlet.grade", asked) as spent:
             if audit:
                 result, integrity = await self._grader.audit(code, seed=seed)
             else:
                 result = await self._grader.grade(code, seed=seed, heard=_as_check_rows(heard))
+            spent.set("gauntlet.passed", result.passed)
         seconds = time.perf_counter() - started
         self._metrics.graded(suite, {row.id: row.passed for row in result.rows}, seconds, passed=result.passed)
         return GradeResponse(
@@ -101,7 +105,7 @@ class Gauntlet:
             code: the whole source of a submission.
         """
         self.check_source("code", code)
-        with self._admission.enter(), self._metrics.faults():
+        with self._admission.enter(), self._metrics.faults(), span("gauntlet.trace"):
             return await self._tracer.trace(code)
 
     def check_source(self, field: str, source: str) -> None:

@@ -1,11 +1,11 @@
-"""Counts, times and names what comes over HTTP, and counts the WebSockets that are open."""
+"""Counts, times, traces and names what comes over HTTP, and counts and traces the WebSockets that are open."""
 
 import logging
 import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -13,9 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.logs import ACCESS, REQUEST_ID
 from service.metrics import OTHER, Metrics
+from service.spans import NO_SPAN, NoSpan, Span
+from service.traces import Traces
 
 __all__ = ["Traffic"]
 
+_UNTRACED = frozenset({"/health", "/ready", "/metrics"})  # asked all the time by probes and scrapes
+_CLIENT_GONE = 499  # as nginx has it
 _PLAIN_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
 
 
@@ -26,17 +30,20 @@ class Traffic:
     route that its path belongs to, whatever became of it.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, traces: Traces, routes: Sequence[BaseRoute]) -> None:
         """Reads the routes' paths.
 
         Args:
             app: what it stands before.
             metrics: what it tells.
+            traces: what has a span for each request, but for those of `_UNTRACED`.
             routes: all that there are, in their order.
         """
         self._app = app
         self._metrics = metrics
+        self._traces = traces
         templates = list(_templates(routes))
+        self._sockets = frozenset(_sockets(routes))
         self._literal = {template for template, _ in templates if "{" not in template}
         self._patterns = [(pattern, template) for template, pattern in templates if "{" in template]
 
@@ -52,7 +59,8 @@ class Traffic:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        status = 500  # which the server answers where the app does not
+        status = _CLIENT_GONE  # then alone does the app answer nothing, and yet return
+        route = self._route_of(scope["path"])
         request_id = _request_id(scope)
         REQUEST_ID.set(request_id)
 
@@ -63,27 +71,41 @@ class Traffic:
                 message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_and_note)
-        except Exception:
-            status = 500
-            raise
-        finally:
-            seconds, route = time.perf_counter() - started, self._route_of(scope["path"])
-            self._metrics.answered(scope["method"], route, status, seconds)
-            if ACCESS.isEnabledFor(logging.INFO):
-                told = {"method": scope["method"], "route": route, "status": status}
-                ACCESS.info("request", extra=told | {"duration_ms": round(seconds * 1000, 3)})
+        with self._traced(scope["method"], route, scope) as span:
+            span.set("gauntlet.request_id", request_id)
+            try:
+                await self._app(scope, receive, send_and_note)
+            except BaseException:
+                status = 500  # which the server answers
+                raise
+            finally:
+                span.answer(status)
+                self._note(scope["method"], route, status, time.perf_counter() - started)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with ExitStack() as opened:
+        route = scope["path"] if scope["path"] in self._sockets else OTHER
+        with ExitStack() as opened, self._traced("GET", route, scope) as span:
 
             async def send_and_note(message: Message) -> None:
                 if message["type"] == "websocket.accept":
                     opened.enter_context(self._metrics.websocket())
+                    span.answer(101)
+                elif message["type"] == "websocket.http.response.start":
+                    span.answer(message["status"])
                 await send(message)
 
             await self._app(scope, receive, send_and_note)
+
+    def _traced(self, method: str, route: str, scope: Scope) -> AbstractContextManager[Span | NoSpan]:
+        if route in _UNTRACED:
+            return NO_SPAN
+        return self._traces.request(method, route if route != OTHER else None, scope["headers"])
+
+    def _note(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._metrics.answered(method, route, status, seconds)
+        if ACCESS.isEnabledFor(logging.INFO):
+            told = {"method": method, "route": route, "status": status}
+            ACCESS.info("request", extra=told | {"duration_ms": round(seconds * 1000, 3)})
 
     def _route_of(self, path: str) -> str:
         if path in self._literal:
@@ -101,3 +123,10 @@ def _templates(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, re.Pattern[st
     for route in iter_route_contexts(routes):
         if route.path_format is not None and not isinstance(route.original_route, WebSocketRoute):
             yield route.path_format, route.path_regex
+
+
+def _sockets(routes: Sequence[BaseRoute]) -> Iterator[str]:
+    """Their paths, none of which is a template."""
+    for route in iter_route_contexts(routes):
+        if route.path_format is not None and isinstance(route.original_route, WebSocketRoute):
+            yield route.path_format

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -17,6 +18,7 @@ from service.episodes.models import EpisodeStatus
 from service.episodes.state import EpisodeState
 from service.episodes.store import Added, Change, NoPlaceError, TakenError
 from service.errors import StoreError
+from service.spans import span
 
 __all__ = ["RedisStore"]
 
@@ -71,11 +73,13 @@ _log = logging.getLogger("gauntlet.service")
 
 def _reported(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Has what Redis gets wrong reported in the service's own words."""
+    name, told = f"redis.{call.__name__}", {"db.system.name": "redis", "db.operation.name": call.__name__}
 
     @functools.wraps(call)
     async def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await call(*args, **kwargs)
+            with span(name, told, SpanKind.CLIENT):
+                return await call(*args, **kwargs)
         except (RedisError, OSError) as error:
             _log.error("redis: %s", error)
             raise StoreError("Episodes cannot be reached now.", retry_after_s=1) from None

@@ -12,6 +12,7 @@ from service.grading.hardened import hardened_draws
 from service.grading.judge import CaseJudge
 from service.grading.scan import GUARDRAIL_WORDS, WORDS_NEEDED, guardrail_words
 from service.grading.score import GRADER_VERSION, Grade, Row, row_of, rows_of, score_rows
+from service.spans import span
 from service.task.contract import ENTRY_POINT, RUBRIC
 
 __all__ = ["Grader"]
@@ -98,6 +99,7 @@ class Grader:
                 judge = CaseJudge(first(), witnessed=witnessed)
                 runs = [self._prepare_and_run(judge, code, source)]
                 runs += [self._run(draw, source, witnessed=witnessed) for draw in others]
+                runs = [_spanned(run) for run in runs]
                 tasks = [group.create_task(_telling(run, source, heard) if heard else run) for run in runs]
         except* GauntletError as faults:
             raise faults.exceptions[0] from None
@@ -127,6 +129,14 @@ class Grader:
             if failure is not None:
                 judge.fail(f"after a restart: {failure}")
         return run
+
+
+async def _spanned(run: Awaitable[_CaseRun]) -> _CaseRun:
+    with span("gauntlet.case") as spent:
+        ended = await run
+        spent.set("gauntlet.row", ended.judge.case.row)
+        spent.set("gauntlet.passed", ended.load_failure is None and ended.judge.row_broken is None)
+    return ended
 
 
 async def _telling(

@@ -8,6 +8,7 @@ from typing import Any
 
 from service.errors import SandboxError
 from service.sandbox.child_process import ChildProcess
+from service.spans import span
 
 __all__ = ["ChildPool"]
 
@@ -93,7 +94,8 @@ class ChildPool:
             if child.waiting:
                 return child
             self._keep(child.end())  # somebody else ended it
-        return await self._fork(False)
+        with span("sandbox.fork"):
+            return await self._fork(False)
 
     def _refill(self) -> None:
         if self._refilling is None and not self._closed and self._is_short():

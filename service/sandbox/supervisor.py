@@ -18,6 +18,7 @@ from service.sandbox.outcome import Execution, printable
 from service.sandbox.pool import ChildPool
 from service.sandbox.process import ProcessLimits, SandboxProcess
 from service.sandbox.zygotes import Zygotes
+from service.spans import NO_SPAN, span
 
 __all__ = ["Report", "Sandbox", "SandboxConfig"]
 
@@ -83,7 +84,8 @@ class _Slots(asyncio.Semaphore):
     async def acquire(self) -> Literal[True]:
         self.waiting += 1
         try:
-            return await super().acquire()
+            with span("sandbox.wait") if self.locked() else NO_SPAN:
+                return await super().acquire()
         finally:
             self.waiting -= 1
 
@@ -165,7 +167,7 @@ class Sandbox:
             SandboxError: no process could be had.
         """
         async with self._slots:
-            with self._pool.use():
+            with self._pool.use(), span("sandbox.process"):
                 process = SandboxProcess(await self._pool.take(), self._process_limits(), self._pool.take)
                 self._processes.add(process)
                 if self._stopped:

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,6 @@ from tests.conftest import running_service
 
 SECRET = "what-a-model-wrote-and-nobody-should-log"
 TOKEN = "a-token-of-some-trainer"
-
-
-@pytest.fixture
-def stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where what services write to stderr goes."""
-    file = tmp_path / "stderr"
-    real = subprocess.Popen
-    with file.open("wb") as written:
-        monkeypatch.setattr(subprocess, "Popen", lambda *args, **named: real(*args, **{"stderr": written, **named}))
-        yield file
 
 
 def lines(file: Path, count: int) -> list[dict[str, Any]]:

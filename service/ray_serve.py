@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.metrics import Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,6 +63,7 @@ def app(options: Options) -> Application:
         name="gauntlet",
         max_ongoing_requests=settings.queue + _SPARE_REQUESTS,
         max_queued_requests=settings.queue,
+        backpressure_config=BackpressureConfig(retry_after_s=1),
         autoscaling_config=_autoscaling(options, settings),
         graceful_shutdown_timeout_s=settings.drain_s + _STOPPING_S,
         graceful_shutdown_wait_loop_s=0.5,

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import httpx
 
-__all__ = ["Cluster", "Tally", "cluster", "trouble"]
+__all__ = ["Cluster", "Mortal", "Tally", "cluster", "trouble"]
 
 ROOT = Path(__file__).parents[1]
 ORACLE = (ROOT / "examples/solution.py").read_text()
@@ -98,12 +98,23 @@ def cluster(project: str, port: int) -> Iterator[Cluster]:
         started.compose("down", "--volumes", "--timeout", "20")
 
 
-async def trouble(at: Cluster, victims: list[str], *, seconds: float, every_s: float, clients: int) -> Tally:
-    """Has clients work while one container after the other is killed.
+class Mortal(Protocol):
+    """What `trouble` can be made in."""
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+
+    def kill(self, service: str) -> None:
+        """Kills one of its parts, which is to come up again."""
+
+
+async def trouble(at: Mortal, victims: list[str], *, seconds: float, every_s: float, clients: int) -> Tally:
+    """Has clients work while one part after the other is killed.
 
     Args:
         at: the cluster.
-        victims: services to kill, in turn.
+        victims: parts to kill, in turn.
         seconds: how long clients begin new work.
         every_s: seconds between two kills.
         clients: half of them grade, half of them play episodes.

@@ -106,6 +106,7 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
         telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans hold paths and queries
     )
     app.state.condition = condition
+    app.state.metrics = metrics
     app.add_middleware(Hangups)
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024, larger=_LARGER_BODIES)
     app.add_middleware(NeMoGymSession)

@@ -1,10 +1,13 @@
+import subprocess
+import sys
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.conformance.clients import EXAMPLES, PLACES, TOKEN, path_without_index
+from tests.conformance.clients import EXAMPLES, PLACES, ROOT, TOKEN, path_without_index
 from tests.conftest import ServiceProcess, running_service
 
 ROW_POINTS = {"tier1": 20, "tier2_flat": 10, "tier2_heavy_tail": 10, "tier3": 20, "validity": 20, "guardrails": 20}
@@ -30,6 +33,18 @@ def partial(oracle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("submissions") / "partial.py"
     path.write_text(source.replace(bound, "MAX_BUFFER = 10**6"))
     return path
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place on the import path where the wheel of this project is installed."""
+    place = tmp_path_factory.mktemp("wheel") / "site-packages"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place.parent)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = place.parent.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(place)
+    return place
 
 
 @pytest.fixture(params=["oracle", "partial"])

@@ -1,15 +1,12 @@
 """Inspect AI: the example, by its own command too, and MCP sessions that Inspect keeps itself."""
 
 import json
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conformance.clients import EXAMPLES, ROOT, client_python, last_json, run_client
+from tests.conformance.clients import EXAMPLES, client_python, last_json, run_client
 from tests.conformance.faulty_service import faulty_service
 from tests.conftest import ServiceProcess
 
@@ -22,18 +19,6 @@ def test_the_example_runs_an_episode_to_its_reward(
     settings = {"INSPECT_LOG_DIR": str(tmp_path)}
     told = last_json(run_client("inspect", arguments, url=service.url, settings=settings))
     assert told == {**expected, "seed": 1_000_000_000, "split": "validation"}
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place on the import path where the wheel of this project is installed."""
-    place = tmp_path_factory.mktemp("wheel") / "site-packages"
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place.parent)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = place.parent.glob("*.whl")
-    with zipfile.ZipFile(wheel) as files:
-        files.extractall(place)
-    return place
 
 
 @pytest.mark.parametrize("task", ["examples/inspect_task.py", "resilience_gauntlet/resilience_gauntlet"])

@@ -107,6 +107,7 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
     )
     app.state.condition = condition
     app.state.metrics = metrics
+    app.state.live = live
     app.add_middleware(Hangups)
     app.add_middleware(BodyLimit, code_bytes=settings.code_kib * 1024, larger=_LARGER_BODIES)
     app.add_middleware(NeMoGymSession)

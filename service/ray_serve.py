@@ -108,6 +108,7 @@ class Replica:
         fault = self._service.state.condition.fault
         if fault is not None:
             raise StartError(fault)
+        await self._service.state.live.refresh()
         self._publish()
 
     def _publish(self) -> None:

@@ -1,9 +1,11 @@
 """Three replicas behind one address, as `docker compose --profile cluster` starts them, with parts of it killed."""
 
 import asyncio
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -76,3 +78,72 @@ def test_a_restarted_redis_loses_no_episode(composed: Cluster) -> None:
     tally = asyncio.run(trouble(composed, ["redis"], seconds=15, every_s=5, clients=4))
     assert (tally.lost, tally.wrong, tally.rewarded_twice) == ([], [], [])
     assert tally.episodes > 10
+
+
+def test_workers_run_within_a_hardened_container_and_leave_no_zombie(composed: Cluster) -> None:
+    started = composed.compose(
+        "run", "--detach", "--no-deps", "--name", "gauntlet-test-workers", "replica-1", "--workers", "2"
+    )
+    container = started.stdout.strip()
+    try:
+        before = watch(container, kills=0)
+        assert (len(before["workers"]), before["ready"]) == (2, 200)
+        after = watch(container, kills=1)
+        assert len(set(after["workers"]) - set(before["workers"])) == 1
+        assert (after["zombies"], after["slots"], after["ready"]) == ([], before["slots"], 200)
+        subprocess.run(["docker", "stop", container], capture_output=True, check=True)
+        ended = ["docker", "inspect", "--format", "{{.State.ExitCode}}", container]
+        assert subprocess.run(ended, capture_output=True, text=True, check=True).stdout.strip() == "0"
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], capture_output=True, check=True)
+
+
+WATCH = """
+import json, os, pathlib, signal, sys, time, urllib.request
+
+def processes():
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            state = (path / "stat").read_text().rpartition(")")[2].split()[0]
+            yield int(path.name), state, (path / "cmdline").read_bytes()
+        except OSError:
+            pass
+
+def workers():
+    return sorted(pid for pid, _, command in processes() if b"spawn" + b"_main" in command)  # which this command has not
+
+def ask(path):
+    with urllib.request.urlopen(f"http://127.0.0.1:8000{path}", timeout=5) as answer:
+        return answer.status, answer.read().decode()
+
+def told():
+    found = {"workers": workers(), "ready": ask("/ready")[0]}
+    found["zombies"] = [pid for pid, state, _ in processes() if state == "Z"]
+    found["slots"] = [line for line in ask("/metrics")[1].splitlines() if line.startswith("gauntlet_sandbox_slots")]
+    return found
+
+def is_up(found):
+    return len(found["workers"]) == 2 and not found["zombies"] and found["slots"] == expected
+
+deadline = time.monotonic() + 30
+expected = [f"gauntlet_sandbox_slots {float(2 * -(-4 * os.cpu_count() // 2))}"]
+victims = workers()[: int(sys.argv[1])]
+for victim in victims:
+    os.kill(victim, signal.SIGKILL)
+while time.monotonic() < deadline:
+    try:
+        found = told()
+    except OSError:
+        found = {}
+    if found and is_up(found) and not set(found["workers"]) & set(victims):
+        break
+    time.sleep(0.2)
+print(json.dumps(found))
+"""
+
+
+def watch(container: str, *, kills: int) -> dict[str, Any]:
+    """Kills so many workers, and says how the container does once it is well again, or half a minute later."""
+    command = ["docker", "exec", container, "python", "-c", WATCH, str(kills)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found

@@ -1,30 +1,31 @@
-"""HTTP/1.1 and WebSockets as uvicorn speaks them, with what it lacks: limits on heads, and an end to bad handshakes."""
+"""HTTP/1.1 and WebSockets as uvicorn speaks them, with what it lacks: bounds on what comes and how long it takes."""
 
+import asyncio
+import json
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 __all__ = ["BoundedHttpProtocol", "ClosingWebSocketProtocol"]
 
 HEAD_BYTES = 64 << 10
+REQUEST_S = 60.0
 _LINGER_S = 2.0
-_REFUSAL = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
-)
-_PROBLEM = (
-    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
-    b'"detail":"The request line and headers have more than 65536 bytes."}'
-)
 _BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Refuses a request whose line and headers do not end within 64 KiB; the parser itself would gather any amount.
 
-    Trailers after a chunked body are bounded in the same way, and dropped: nobody reads them.
+    Trailers after a chunked body are bounded in the same way, and dropped: nobody reads them. A connection on which no
+    whole request comes in time is closed.
+
+    Attributes:
+        request_s: most seconds from a connection or the first byte of a request to the last one.
     """
+
+    request_s = REQUEST_S
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -32,10 +33,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_trailers = False
         self._head_bytes = 0
         self._refused = False
+        self._is_arriving = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        super().connection_made(transport)
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """The parser has seen the first byte of a request."""
         super().on_message_begin()
+        self._is_arriving = True
+        self._await_request()
         self._in_trailers = False
         self._begin_head()
 
@@ -62,6 +77,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The parser has seen the end of a request."""
         self._in_head = False
+        self._is_arriving = False
+        self._stop_waiting()
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
@@ -70,16 +87,47 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return  # dropped: a connection closed before the client has sent it would take the answer with it
         self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-            self._refuse()
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # it is a WebSocket now
+            self._stop_waiting()
+        elif self._in_head and self._head_bytes > HEAD_BYTES:
+            self._refuse(
+                431, "Request Header Fields Too Large", "The request line and headers have more than 65536 bytes."
+            )
+        elif self._is_idle():
+            self._await_request()  # also after an empty line, which begins no request and ends uvicorn's own waiting
+
+    def _await_request(self) -> None:
+        if self._deadline is None and self.timeout_keep_alive_task is None:
+            self._deadline = self.loop.call_later(self.request_s, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _is_idle(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # as it is until the first request
+        return not cycle or cycle.response_complete
+
+    def _has_answered(self) -> bool:
+        """Whether an answer to the request that is arriving, or to the one before it, has begun and would be cut."""
+        return not self._is_idle() if self._in_head else self.cycle.response_started
+
+    def _give_up(self) -> None:
+        if self._is_arriving and not self._refused and not self._has_answered():
+            self._refuse(408, "Request Timeout", f"The request has not come within {self.request_s:g} s.")
+        else:
+            self.transport.close()
 
     def _begin_head(self) -> None:
         self._in_head = True
         self._head_bytes = 0  # before it, the same data may hold another request's body
 
-    def _refuse(self) -> None:
+    def _refuse(self, status: int, title: str, detail: str) -> None:
         self._refused = True
-        self.transport.write(_REFUSAL % (len(_PROBLEM), _PROBLEM))
+        body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+        head = f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
+        self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
         self.loop.call_later(_LINGER_S, self.transport.close)
 
 

@@ -33,12 +33,12 @@ class ServiceProcess:
 
 @contextmanager
 def running_service(
-    limits: Sequence[str] = (), arguments: Sequence[str] = (), **settings: str
+    limits: Sequence[str] = (), arguments: Sequence[str] = (), module: str = "service", **settings: str
 ) -> Iterator[ServiceProcess]:
     """Starts a service with arguments of its own; the limits are arguments of prlimit(1)."""
     limited = ["prlimit", *limits] if limits else []
     process = subprocess.Popen(
-        [*limited, sys.executable, "-m", "service", "--port", "0", *arguments],
+        [*limited, sys.executable, "-m", module, "--port", "0", *arguments],
         env={"PATH": os.environ["PATH"], **settings},
         stdout=subprocess.PIPE,
         text=True,

@@ -110,7 +110,8 @@ def processes():
             pass
 
 def workers():
-    return sorted(pid for pid, _, command in processes() if b"spawn" + b"_main" in command)  # which this command has not
+    name = b"spawn" + b"_main"  # which this command has not
+    return sorted(pid for pid, _, command in processes() if name in command)
 
 def ask(path):
     with urllib.request.urlopen(f"http://127.0.0.1:8000{path}", timeout=5) as answer:

@@ -22,7 +22,7 @@ class Orders:
     Attributes:
         request: As the run was asked for; its service has a URL.
         task: The prompt and the tools.
-        is_limited: Whether each call waits for what it may cost to be granted.
+        is_limited: Whether the run has a limit in dollars, so that each call has to say what it may cost.
         version: Of the run's own distribution, which must be the worker's.
         environment: Names, addresses and keys of the model's API, as the run sees them.
     """
@@ -44,7 +44,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call is about to begin, and may cost so much; where there is a limit, it waits for the answer."""
+    """A call waits to begin, and may cost so much."""
 
     episode: int
     dearest_usd: float

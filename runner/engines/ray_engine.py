@@ -275,10 +275,7 @@ class _Crew:
                     hand.tries[fields["episode"]].calls.append(fields)
                 self._job.journal(kind, **fields)
             case Asked(episode, dearest_usd):
-                tried = hand.tries[episode]
-                tried.open_usd = dearest_usd
-                if self._job.budget.is_limited:
-                    tried.hold = self._spawn(self._hold(hand, episode, dearest_usd))
+                hand.tries[episode].hold = self._spawn(self._hold(hand, hand.tries[episode], dearest_usd))
             case Settled(episode, spent_usd):
                 self._settle(hand.tries[episode], spent_usd)
             case Ended(record):
@@ -286,14 +283,15 @@ class _Crew:
                 if not tried.ended.done():
                     tried.ended.set_result(record)
 
-    async def _hold(self, hand: _Hand, episode: int, dearest_usd: float) -> None:
+    async def _hold(self, hand: _Hand, tried: _Try, dearest_usd: float) -> None:
         """Hold back what a call may cost, let it begin, and hold on until it is settled or lost."""
         try:
             async with self._job.budget.reserved(dearest_usd):
-                await self._send(hand, hand.remote.answer(episode, None))
+                tried.open_usd = dearest_usd
+                await self._send(hand, hand.remote.answer(tried.plan.episode, None))
                 await asyncio.Event().wait()
         except BudgetSpentError as error:
-            await self._send(hand, hand.remote.answer(episode, str(error)))
+            await self._send(hand, hand.remote.answer(tried.plan.episode, str(error)))
 
     def _settle(self, tried: _Try, spent_usd: float) -> None:
         self._job.budget.spend(spent_usd)

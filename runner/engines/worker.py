@@ -124,7 +124,10 @@ _LINE: ContextVar[_Line] = ContextVar("line")
 
 
 class _Purse:
-    """The budget of the run, as the worker has it: a message before each call, and one after it."""
+    """The budget of the run, as the worker has it: it asks before each call, and tells after it.
+
+    It asks where there is no limit, too: a worker that is cut off begins no call, and the run knows of every one.
+    """
 
     def __init__(self, tell: Callable[[Message], None]) -> None:
         self._tell = tell
@@ -137,8 +140,7 @@ class _Purse:
         line.spent_usd = 0.0
         self._tell(Asked(line.episode, dearest_usd))
         try:
-            if self.is_limited:
-                await self._granted(line.episode)
+            await self._granted(line.episode)
             yield
         finally:
             self._tell(Settled(line.episode, line.spent_usd))

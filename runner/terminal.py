@@ -201,9 +201,9 @@ class Reporter:
             episode.doing = f"waits {fields['delay_s']:.0f} s: {fields['status'] or 'no answer'}"
 
     def _worker(self, node: str, state: str, reason: str = "", episodes: int = 0) -> None:
-        again = f"; {episodes} episodes begin again" if episodes else ""
+        besides = f"; {episodes} episodes were under way" if episodes else ""
         if state != "ready":
-            self.lines([f"⚠️ Node {node} {state}: {reason}{again}"])
+            self.lines([f"⚠️ Node {node} {state}: {reason}{besides}"])
 
     def episode(self, record: EpisodeRecord) -> None:
         """Print one finished episode."""

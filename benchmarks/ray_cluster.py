@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, for who has no Ray: ``python -m benchmarks.ray_cluster``.
 
 It says where it is in a line of JSON, and does what it is told by lines on its standard input: ``kill 2`` kills what
-makes up that node, ``add`` starts another, ``head`` kills what keeps the cluster together. It ends with its input.
+makes up that node, ``add`` starts another (``add 127.0.0.2`` on that address), ``head`` kills what keeps the cluster together. It ends with its input.
 """
 
 import contextlib
@@ -38,7 +38,8 @@ def main(nodes: int, folder: str, dashboard: bool) -> None:
             elif order == "head":
                 _kill(added[0], "gcs_server")
             elif order == "add":
-                added.append(cluster.add_node(wait=False, **common))
+                place = {"node_ip_address": number} if number else {}
+                added.append(cluster.add_node(wait=False, **common, **place))
             _say(cluster)
     finally:
         with contextlib.suppress(Exception):  # of nodes that were killed

@@ -101,21 +101,20 @@ class _Parts:
 @asynccontextmanager
 async def _opened(request: RunRequest) -> AsyncIterator[_Parts]:
     """Open what a request names; a missing key, extra or cluster is found before anything is started."""
-    async with open_model(request) as model:
-        with _open_engine(request) as engine:
-            async with open_service(request.service) as service:
-                yield _Parts(engine, model, service)
+    async with open_model(request) as model, _open_engine(request) as engine, open_service(request.service) as service:
+        yield _Parts(engine, model, service)
 
 
-@contextmanager
-def _open_engine(request: RunRequest) -> Iterator[Engine]:
+@asynccontextmanager
+async def _open_engine(request: RunRequest) -> AsyncIterator[Engine]:
     if request.engine == "local":
         yield LocalEngine()
         return
     from runner.engines.cluster import connected  # noqa: PLC0415 - so that a local run loads nothing of it
-    from runner.engines.ray_engine import RayEngine  # noqa: PLC0415
+    from runner.engines.ray_engine import RayEngine, check_reach  # noqa: PLC0415
 
     with connected(request.ray_address) as cluster:
+        await check_reach(cluster, request.service)
         yield RayEngine(cluster)
 
 

@@ -31,13 +31,27 @@ if TYPE_CHECKING:
     from runner.engines.messages import Message
     from runner.records import EpisodePlan
 
-__all__ = ["RayEngine"]
+__all__ = ["RayEngine", "check_reach"]
 
 _TRIES = 3
 _LOOK_S = 1.0
 _READY_S = 30.0
 _NO_NODE_S = 60.0
 _CANCEL_S = 5.0
+
+
+async def check_reach(cluster: Cluster, service: ServiceAddress) -> None:
+    """Refuse to start a service that other machines of the cluster cannot reach.
+
+    Raises:
+        EngineError: Says which, and what to do.
+    """
+    others = sorted({node.address for node in await cluster.nodes()} - {cluster.own_address})
+    if service.url is None and others:
+        raise EngineError(
+            f"the Ray cluster has nodes on other machines ({', '.join(others)}), and the service that a run starts "
+            "listens on 127.0.0.1: start one that they reach (gauntlet-service --host), and name it with --service URL"
+        )
 
 
 class RayEngine:
@@ -156,6 +170,7 @@ class _Crew:
     async def _played(self, hand: _Hand, tried: _Try) -> EpisodeRecord | WorkerLostError:
         """Have a worker play an episode, and tell it when that is cancelled."""
         hand.tries[tried.plan.episode] = tried
+        self._job.journal("placed", episode=tried.plan.episode, attempt=tried.plan.attempt, node=str(hand.node))
         try:
             await self._send(hand, hand.remote.play(tried.plan))
             return await asyncio.shield(tried.ended)

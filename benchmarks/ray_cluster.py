@@ -1,7 +1,8 @@
 """A Ray cluster of several nodes on this machine, for who has no Ray: ``python -m benchmarks.ray_cluster``.
 
 It says where it is in a line of JSON, and does what it is told by lines on its standard input: ``kill 2`` kills what
-makes up that node, ``add`` starts another (``add 127.0.0.2`` on that address), ``head`` kills what keeps the cluster together. It ends with its input.
+makes up that node, ``add`` starts another (``add 127.0.0.2`` on that address), ``head`` kills what keeps the cluster
+together. It ends with its input.
 """
 
 import contextlib

@@ -80,6 +80,7 @@ class _Try:
         calls: Those that were answered, as the journal has them.
         open_usd: What the call on its way may cost; None while there is none.
         hold: Holds that back from the budget.
+        is_cut: Whether a call was on its way when it was lost, of which nobody knows whether it was answered.
     """
 
     plan: EpisodePlan
@@ -87,6 +88,7 @@ class _Try:
     calls: list[Json] = field(default_factory=list)
     open_usd: float | None = None
     hold: asyncio.Task[None] | None = None
+    is_cut: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -331,7 +333,7 @@ class _Crew:
 
     def _journal_loss(self, hand: _Hand, tried: _Try, error: WorkerLostError) -> None:
         """Say what is known of an episode that was lost, and book what its last call may have cost."""
-        is_open, booked_usd = tried.open_usd is not None, tried.open_usd or 0.0
+        tried.is_cut, booked_usd = tried.open_usd is not None, tried.open_usd or 0.0
         self._settle(tried, booked_usd)
         self._job.journal(
             "lost",
@@ -339,7 +341,7 @@ class _Crew:
             attempt=tried.plan.attempt,
             node=str(hand.node),
             reason=str(error),
-            open_call=is_open,
+            open_call=tried.is_cut,
             booked_usd=booked_usd,
         )
 
@@ -398,6 +400,6 @@ def _unplayed(plan: EpisodePlan, lost: _Try | None, error: RunnerError | None) -
     """The record of an episode without an end: what is known of its last try; cancelled, where there is no error."""
     if lost is None:
         return unplayed(plan, error)
-    costs = [call["cost_usd"] for call in lost.calls] + [None] * (lost.open_usd is not None)
+    costs = [call["cost_usd"] for call in lost.calls] + [None] * (lost.is_cut or lost.open_usd is not None)
     usage = Usage.total(Usage.model_validate(call["usage"]) for call in lost.calls)
     return unplayed(lost.plan, error, steps=len(lost.calls), usage=usage, cost_usd=total_cost(costs))

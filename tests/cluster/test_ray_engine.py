@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import Popen
@@ -32,6 +32,7 @@ class Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     code = (EXAMPLES / "solution.py").read_text()
     gate = threading.Event()
+    tokens = 5
     asked: list[str] = []  # noqa: RUF012 - a handler is made for each connection
 
     def do_GET(self) -> None:
@@ -39,13 +40,15 @@ class Api(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        assert self.headers["x-api-key"] == KEY
+        if self.headers["authorization"] != f"Bearer {KEY}":
+            self.send_error(401)
+            return
         episode = body["metadata"]["user_id"].rpartition("-")[2]
         self.asked.append(episode)
         if episode == str(POISON) and body["max_tokens"] == 1000:
             os.kill(owner_of(self.client_address[1]), signal.SIGKILL)
         self.gate.wait(60)
-        self._answer(message(submit(self.code)))
+        self._answer(message(submit(self.code), usage={"input_tokens": 10, "output_tokens": self.tokens}))
 
     def _answer(self, answer: Any) -> None:
         content = json.dumps(answer).encode()
@@ -79,7 +82,7 @@ def owner_of(port: int) -> int:
 @pytest.fixture
 def api() -> Iterator[Mapping[str, str]]:
     """The environment of a run that asks it, with money that is not real."""
-    Api.gate, Api.asked = threading.Event(), []
+    Api.gate, Api.asked, Api.tokens = threading.Event(), [], 5
     with Server(("127.0.0.1", 0), Api) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -87,6 +90,24 @@ def api() -> Iterator[Mapping[str, str]]:
         Api.gate.set()
         server.shutdown()
         thread.join()
+
+
+Start = Callable[..., Popen[str]]
+
+
+@pytest.fixture
+def start(python: Path) -> Iterator[Start]:
+    """Begins runs, and ends those that a test leaves behind."""
+    begun: list[Popen[str]] = []
+
+    def begin(*arguments: Any, **named: Any) -> Popen[str]:
+        begun.append(start_run(named.pop("python", python), *arguments, **named))
+        return begun[-1]
+
+    yield begin
+    for run in begun:
+        run.kill()
+        run.communicate()
 
 
 def ended(run: Popen[str], status: int = 0) -> str:
@@ -107,16 +128,14 @@ def on(cluster: Nodes) -> list[str]:
 
 
 def test_a_run_that_loses_a_node_ends_as_one_on_no_cluster(
-    cluster: Nodes, python: Path, service: ServiceProcess, tmp_path: Path
+    cluster: Nodes, start: Start, service: ServiceProcess, tmp_path: Path
 ) -> None:
     shape = ["-n", "40", "--concurrency", "9", "--faults", "0.2", "--seed", "7"]
-    run = start_run(
-        python, tmp_path / "ray", *shape, *on(cluster), environment=cluster.environment, service=service.url
-    )
+    run = start(tmp_path / "ray", *shape, *on(cluster), environment=cluster.environment, service=service.url)
     wait_for_records(tmp_path / "ray", 8, run)
     cluster.order("kill 1")
     printed = ended(run)
-    ended(start_run(python, tmp_path / "local", *shape, environment=cluster.environment, service=service.url))
+    ended(start(tmp_path / "local", *shape, environment=cluster.environment, service=service.url))
     assert differences(tmp_path / "ray", tmp_path / "local") == []
     lost = events(tmp_path / "ray", "lost")
     assert len(lost) >= 1
@@ -127,11 +146,11 @@ def test_a_run_that_loses_a_node_ends_as_one_on_no_cluster(
 
 
 def test_an_episode_that_kills_its_workers_is_invalid_and_the_key_is_in_their_memory_alone(
-    cluster: Nodes, python: Path, service: ServiceProcess, api: Mapping[str, str], tmp_path: Path
+    cluster: Nodes, start: Start, service: ServiceProcess, api: Mapping[str, str], tmp_path: Path
 ) -> None:
     shape = ["-n", "12", "--concurrency", "12", "--live", "--max-tokens", "1000"]
     environment = {**cluster.environment, **api}
-    run = start_run(python, tmp_path, *shape, *on(cluster), environment=environment, service=service.url)
+    run = start(tmp_path, *shape, *on(cluster), environment=environment, service=service.url)
     until(lambda: len(events(tmp_path, "lost")) >= 1)
     shown = shown_by(cluster)
     Api.gate.set()
@@ -157,56 +176,45 @@ def shown_by(cluster: Nodes) -> str:
         return "".join(client.get(f"/api/v0/{kind}?detail=1").raise_for_status().text for kind in kinds)
 
 
-def test_a_budget_holds_over_all_workers(
-    cluster: Nodes, python: Path, service: ServiceProcess, api: Mapping[str, str], tmp_path: Path
+def test_a_node_that_joins_is_used_and_the_budget_holds_over_all(
+    cluster: Nodes, start: Start, service: ServiceProcess, api: Mapping[str, str], tmp_path: Path
 ) -> None:
-    Api.gate.set()
-    shape = ["-n", "30", "--concurrency", "12", "--live", "--max-tokens", "2000", "--max-cost", "0.2"]
+    Api.tokens = 1900
+    shape = ["-n", "30", "--concurrency", "4", "--live", "--max-tokens", "2000", "--max-cost", "0.4"]
     environment = {**cluster.environment, **api}
-    run = start_run(python, tmp_path, *shape, *on(cluster), environment=environment, service=service.url)
-    printed = ended(run, status=1)
-    assert "--max-cost $0.2 is spent" in printed
-    calls = events(tmp_path, "call")
-    assert len(calls) == len(Api.asked) > 0
-    assert sum(call["booked_usd"] for call in calls) <= 0.2
-
-
-def test_ctrl_c_ends_a_run_that_the_other_engine_finishes_and_a_node_that_joins_is_used(
-    cluster: Nodes, python: Path, service: ServiceProcess, api: Mapping[str, str], tmp_path: Path
-) -> None:
-    shape = ["-n", "8", "--concurrency", "4", "--live", "--grace", "1"]
-    environment = {**cluster.environment, **api}
-    run = start_run(python, tmp_path, *shape, *on(cluster), environment=environment, service=service.url)
+    run = start(tmp_path, *shape, *on(cluster), environment=environment, service=service.url)
     until(lambda: len(Api.asked) == 4)
     known = {event["node"] for event in events(tmp_path, "worker")}
     cluster.order("add")
     until(lambda: {event["node"] for event in events(tmp_path, "worker")} > known)
     Api.gate.set()
-    until(lambda: {event["node"] for event in events(tmp_path, "placed")} > known)
-    ended(run)
-    assert len(records(tmp_path)) == 8
+    assert "--max-cost $0.4 is spent" in ended(run, status=1)
+    assert {event["node"] for event in events(tmp_path, "placed")} > known
+    calls = events(tmp_path, "call")
+    assert len(calls) == len(Api.asked) > 4
+    assert 0.2 < sum(call["booked_usd"] for call in calls) <= 0.4
 
-    Api.gate = threading.Event()
-    again = tmp_path / "again"
-    run = start_run(python, again, *shape, *on(cluster), environment=environment, service=service.url)
-    until(lambda: len(Api.asked) == 12)
+
+def test_ctrl_c_ends_a_run_that_the_other_engine_finishes(
+    cluster: Nodes, start: Start, service: ServiceProcess, api: Mapping[str, str], tmp_path: Path
+) -> None:
+    shape = ["-n", "8", "--concurrency", "4", "--live", "--grace", "1"]
+    environment = {**cluster.environment, **api}
+    run = start(tmp_path, *shape, *on(cluster), environment=environment, service=service.url)
+    until(lambda: len(Api.asked) == 4)
     os.killpg(run.pid, signal.SIGINT)
     ended(run, status=130)
-    assert [row["outcome"] for row in records(again)] == ["cancelled"] * 4
+    assert [row["outcome"] for row in records(tmp_path)] == ["cancelled"] * 4
     Api.gate.set()
-    [path] = again.iterdir()
-    ended(start_run(python, again, "--resume", str(path), "--live", environment=environment, service=service.url))
-    valid = [row["episode"] for row in records(again) if row["outcome"] == "passed"]
+    [path] = tmp_path.iterdir()
+    ended(start(tmp_path, "--resume", str(path), "--live", environment=environment, service=service.url))
+    valid = [row["episode"] for row in records(tmp_path) if row["outcome"] == "passed"]
     assert sorted(valid) == list(range(1, 9))
 
 
-def test_nodes_on_other_machines_need_a_service_that_they_reach(cluster: Nodes, python: Path, tmp_path: Path) -> None:
+def test_nodes_on_other_machines_need_a_service_that_they_reach(cluster: Nodes, start: Start, tmp_path: Path) -> None:
     cluster.order("add 127.0.0.2")
-    until(
-        lambda: refused(
-            start_run(python, tmp_path, *on(cluster), "-n", "1", environment=cluster.environment, service=None)
-        )
-    )
+    until(lambda: refused(start(tmp_path, *on(cluster), "-n", "1", environment=cluster.environment, service=None)))
 
 
 def refused(run: Popen[str]) -> bool:
@@ -215,22 +223,20 @@ def refused(run: Popen[str]) -> bool:
 
 
 def test_without_an_address_a_cluster_is_started_and_ended(
-    python: Path, service: ServiceProcess, tmp_path: Path
+    start: Start, service: ServiceProcess, tmp_path: Path
 ) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    run = start_run(
-        python, tmp_path / "runs", "-n", "3", "--engine", "ray", environment=environment, service=service.url
-    )
+    run = start(tmp_path / "runs", "-n", "3", "--engine", "ray", environment=environment, service=service.url)
     assert "✅ Run 3: 100% - ✓ All tiers stable" in ended(run)
 
 
-def test_the_extra_and_the_address_are_missed_before_anything_is_begun(python: Path, tmp_path: Path) -> None:
+def test_the_extra_and_the_address_are_missed_before_anything_is_begun(start: Start, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     missing = start_run(
         Path(sys.executable), tmp_path / "runs", "--engine", "ray", environment=environment, service=None
     )
     assert "pip install 'resilience-gauntlet[ray]'" in ended(missing, status=1)
     nobody = ["--engine", "ray", "--ray-address", "127.0.0.1:9"]
-    wrong = start_run(python, tmp_path / "runs", *nobody, environment=environment, service=None)
+    wrong = start(tmp_path / "runs", *nobody, environment=environment, service=None)
     assert "--ray-address 127.0.0.1:9: nobody listens there" in ended(wrong, status=1)
     assert not (tmp_path / "runs").exists()

@@ -110,8 +110,8 @@ async def _open_engine(request: RunRequest) -> AsyncIterator[Engine]:
     if request.engine == "local":
         yield LocalEngine()
         return
-    from runner.engines.cluster import connected  # noqa: PLC0415 - so that a local run loads nothing of it
-    from runner.engines.ray_engine import RayEngine, check_reach  # noqa: PLC0415
+    from runner.engines.cluster import check_reach, connected  # noqa: PLC0415 - so that a local run loads nothing of it
+    from runner.engines.ray_engine import RayEngine  # noqa: PLC0415
 
     with connected(request.ray_address) as cluster:
         await check_reach(cluster, request.service)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from runner.engines.messages import Message, Orders
+    from runner.local_service import ServiceAddress
     from runner.records import EpisodePlan
 
-__all__ = ["Cluster", "Node", "RemoteWorker", "connected"]
+__all__ = ["Cluster", "Node", "RemoteWorker", "check_reach", "connected"]
 
 _Answer = TypeVar("_Answer")
 
@@ -151,6 +152,20 @@ def connected(address: str | None) -> Iterator[Cluster]:
         yield Cluster(ray)
     finally:
         _leave(ray)
+
+
+async def check_reach(cluster: Cluster, service: ServiceAddress) -> None:
+    """Refuse to start a service that other machines of the cluster cannot reach.
+
+    Raises:
+        EngineError: Says which, and what to do.
+    """
+    others = sorted({node.address for node in await cluster.nodes()} - {cluster.own_address})
+    if service.url is None and others:
+        raise EngineError(
+            f"the Ray cluster has nodes on other machines ({', '.join(others)}), and the service that a run starts "
+            "listens on 127.0.0.1: start one that they reach (gauntlet-service --host), and name it with --service URL"
+        )
 
 
 def _imported() -> Any:

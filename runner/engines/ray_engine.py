@@ -31,27 +31,13 @@ if TYPE_CHECKING:
     from runner.engines.messages import Message
     from runner.records import EpisodePlan
 
-__all__ = ["RayEngine", "check_reach"]
+__all__ = ["RayEngine"]
 
 _TRIES = 3
 _LOOK_S = 1.0
 _READY_S = 30.0
 _NO_NODE_S = 60.0
 _CANCEL_S = 5.0
-
-
-async def check_reach(cluster: Cluster, service: ServiceAddress) -> None:
-    """Refuse to start a service that other machines of the cluster cannot reach.
-
-    Raises:
-        EngineError: Says which, and what to do.
-    """
-    others = sorted({node.address for node in await cluster.nodes()} - {cluster.own_address})
-    if service.url is None and others:
-        raise EngineError(
-            f"the Ray cluster has nodes on other machines ({', '.join(others)}), and the service that a run starts "
-            "listens on 127.0.0.1: start one that they reach (gauntlet-service --host), and name it with --service URL"
-        )
 
 
 class RayEngine:
@@ -115,7 +101,7 @@ class _Crew:
         self._cluster = cluster
         self._job = job
         self._orders = _orders(job)
-        self._hands: dict[str, _Hand] = {}  # by node, as are all of these
+        self._hands: dict[str, _Hand] = {}  # by node, as are the next three
         self._joining: set[str] = set()
         self._failures: Counter[str] = Counter()
         self._left_out: dict[str, str] = {}
@@ -141,8 +127,7 @@ class _Crew:
 
     async def dismiss(self) -> None:
         """End the workers, and whatever they still do."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in (tasks := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for hand in self._hands.values():
@@ -232,13 +217,10 @@ class _Crew:
     async def _join(self, node: Node) -> None:
         try:
             hand = await self._started(node)
-        except WorkerLostError as error:
+        except (EngineError, WorkerLostError) as error:
             self._failures[node.id] += 1
-            if self._failures[node.id] == _TRIES:
+            if isinstance(error, EngineError) or self._failures[node.id] == _TRIES:
                 self._leave_out(node, error)
-            return
-        except EngineError as error:
-            self._leave_out(node, error)
             return
         else:
             self._failures.pop(node.id, None)

@@ -12,15 +12,15 @@ from runner.errors import FatalModelError, ModelError, RateLimitError, Transient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from runner.answers import Json
-    from runner.budget import Budget
     from runner.pricing import Pricing
     from runner.records import EpisodePlan, Turn
     from runner.retry import RetryPolicy
     from runner.throttle import Throttle
 
-__all__ = ["Caller", "Journal", "Provider"]
+__all__ = ["Caller", "Journal", "Provider", "Purse"]
 
 
 class Provider(Protocol):
@@ -66,6 +66,24 @@ class Journal(Protocol):
         """Keep one event."""
 
 
+class Purse(Protocol):
+    """What pays for the calls of a run."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a call has to say what it may cost."""
+
+    def reserved(self, dearest_usd: float) -> AbstractAsyncContextManager[None]:
+        """Hold back what a call may cost while it lasts.
+
+        Raises:
+            BudgetSpentError: There is not as much left.
+        """
+
+    def spend(self, cost_usd: float) -> None:
+        """Book an answer, while what it may cost is held back."""
+
+
 class Caller:
     """The one way from all episodes of a run to the model.
 
@@ -84,7 +102,7 @@ class Caller:
         *,
         policy: RetryPolicy,
         throttle: Throttle,
-        budget: Budget,
+        budget: Purse,
         journal: Journal,
         call_timeout_s: float = 300.0,
     ) -> None:

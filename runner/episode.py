@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from runner.errors import (
     BudgetSpentError,
     ContextOverflowError,
+    EngineError,
     FatalModelError,
     ModelError,
     RunnerError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from runner.answers import Execution, Grade, Json, TaskSpec
 
-__all__ = ["Episode", "Model", "Service"]
+__all__ = ["Episode", "Model", "Service", "unplayed"]
 
 _NUDGE = "You have not handed in anything yet. Call submit_code with the complete process_batch source."
 _CUT_OFF = "Your reply was cut off at its length limit, so no tool call in it was carried out. Answer more briefly."
@@ -285,6 +286,39 @@ class Episode:
         )
 
 
+def unplayed(
+    plan: EpisodePlan,
+    error: RunnerError | None,
+    *,
+    steps: int = 0,
+    usage: Usage | None = None,
+    cost_usd: float | None = 0.0,
+) -> EpisodeRecord:
+    """The record of an episode that nobody can tell the end of: invalid for an error, cancelled where there is none."""
+    now = datetime.now(UTC)
+    return EpisodeRecord(
+        run_id=plan.run_id,
+        episode=plan.episode,
+        attempt=plan.attempt,
+        scripted=plan.scripted,
+        notice=SCRIPTED_NOTICE if plan.scripted else None,
+        outcome=Outcome.INFRA_ERROR if error else Outcome.CANCELLED,
+        score=None,
+        passed=None,
+        points=None,
+        feedback=str(error or "Cancelled"),
+        suite=plan.suite,
+        seed=plan.seed,
+        steps=steps,
+        usage=usage or Usage(),
+        cost_usd=cost_usd,
+        started_at=now,
+        ended_at=now,
+        duration_s=0.0,
+        error=_error_record(error) if error else None,
+    )
+
+
 def _is_about(error: ServiceRefusedError, field: str) -> bool:
     """Whether the service refused what the model wrote, and not what the runner added to it."""
     return error.status in _UNGRADABLE and (not error.fields or field in error.fields)
@@ -304,5 +338,5 @@ def _error_record(error: RunnerError) -> ErrorRecord:
         message=str(error),
         status=error.status,
         request_id=error.request_id,
-        fatal=isinstance(error, FatalModelError | ServiceGoneError | BudgetSpentError),
+        fatal=isinstance(error, FatalModelError | ServiceGoneError | EngineError | BudgetSpentError),
     )

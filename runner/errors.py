@@ -10,6 +10,8 @@ RunnerError
 │   │   └── RateLimitError  and every other call had better wait too
 │   └── FatalModelError     it will refuse every other episode too: the run ends
 ├── ContextOverflowError    the conversation no longer fits the model
+├── EngineError             where episodes are played cannot be used, or is gone: the run ends
+├── WorkerLostError         a process that played some of them is gone: they begin again
 └── BudgetSpentError        the run's money is gone: it ends, and can be resumed
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 __all__ = [
     "BudgetSpentError",
     "ContextOverflowError",
+    "EngineError",
     "FatalModelError",
     "LocalServiceError",
     "ModelError",
@@ -27,6 +30,7 @@ __all__ = [
     "ServiceGoneError",
     "ServiceRefusedError",
     "TransientModelError",
+    "WorkerLostError",
     "shortened",
 ]
 
@@ -107,6 +111,14 @@ class ContextOverflowError(RunnerError):
 
 class BudgetSpentError(RunnerError):
     """The next call might cost more than is left for the run."""
+
+
+class EngineError(RunnerError):
+    """Episodes cannot be played there, or no longer."""
+
+
+class WorkerLostError(RunnerError):
+    """A process that played episodes is gone, and they with it."""
 
 
 _MOST_CHARACTERS = 1000

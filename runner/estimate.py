@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 from pydantic import ValidationError
 
 from runner.local_service import open_service
+from runner.providers import open_model
 from runner.records import RunSummary, Usage, total_cost
-from runner.session import open_model
 from runner.tools import RESULT_LIMIT
 from runner.wording import dollars, token_count
 

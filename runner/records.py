@@ -164,7 +164,7 @@ class EpisodePlan(Frozen):
 
     Attributes:
         episode: Its number, from 1.
-        attempt: How often it has been begun, this time included; more than 1 only in a resumed run.
+        attempt: How often it has been begun, this time included; more than 1 in a resumed run, or after a lost worker.
         seed: Draws the cases of a seeded suite.
     """
 
@@ -237,6 +237,7 @@ class RunConfig(Frozen):
     Attributes:
         provider: Whose API is spoken: `anthropic` or `openai`.
         endpoint: The API's base URL; None for a scripted model.
+        engine: Where the episodes are played: `local` or `ray`.
         calibrate: Whether the run ends as soon as the verdict on the band is settled.
         faults: The share of offline calls that are answered with a fault.
         max_cost_usd: What the whole run may cost.
@@ -257,6 +258,7 @@ class RunConfig(Frozen):
     episodes: int
     calibrate: bool = False
     concurrency: int
+    engine: str = "local"
     limits: Limits = Limits()
     max_tokens: int
     max_cost_usd: float | None = None
@@ -300,7 +302,11 @@ class Verdict(StrEnum):
 
 
 class Discarded(Frozen):
-    """What was paid for and counts for nothing: attempts that ended invalid or were killed, and were made again."""
+    """What was paid for and counts for nothing: attempts that ended invalid or were lost, and were made again.
+
+    Attributes:
+        cost_usd: None where a price is unknown, or whether a call that was lost was ever answered.
+    """
 
     attempts: int = 0
     usage: Usage = Usage()

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["RunRequest", "check_unchanged"]
 
 # What may differ between two sessions of one run: where and how fast it goes, not what is measured.
-_MAY_CHANGE = frozenset({"run_id", "started_at", "service", "concurrency", "max_cost_usd"})
+_MAY_CHANGE = frozenset({"run_id", "started_at", "service", "concurrency", "engine", "max_cost_usd"})
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What `gauntlet run` and `gauntlet calibrate` were asked to do; the fields are those of `RunConfig`."""
+    """What `gauntlet run` and `gauntlet calibrate` were asked to do; the fields are those of `RunConfig`.
+
+    Attributes:
+        ray_address: Of a Ray cluster's head; None starts one.
+    """
 
     service: ServiceAddress
     out: Path
@@ -40,9 +44,11 @@ class RunRequest:
     call_timeout_s: float = 300.0
     max_cost_usd: float | None = None
     grace_s: float = 60.0
+    engine: str = "local"
+    ray_address: str | None = None
 
     def resuming(self, config: RunConfig, *, concurrency: int | None) -> RunRequest:
-        """The request that a stored run was; service, grace and budget may be given anew, concurrency too."""
+        """The request that a stored run was; service, engine, grace and budget may be given anew, concurrency too."""
         kept = ("episodes", "calibrate", "provider", "model", "suite", "seed", "faults", "limits", "max_tokens")
         return replace(
             self,

@@ -6,31 +6,27 @@ import asyncio
 import hashlib
 import json
 import platform
-import resource
 import secrets
 import signal
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TextIO
 
 from runner.batch import Batch
 from runner.budget import Budget
-from runner.caller import Caller
-from runner.episode import Episode
+from runner.engines.engine import Job
+from runner.engines.local import LocalEngine
 from runner.errors import RunnerError, ServiceRefusedError
 from runner.local_service import open_service
-from runner.model import SDK_VERSION, ClaudeModel, live_client, offline_client
-from runner.offline.server import serve_offline
+from runner.model import SDK_VERSION
+from runner.providers import allow_descriptors, open_model, own_version
 from runner.records import SCRIPTED_NOTICE, EpisodePlan, RunConfig, RunSummary, Usage, Verdict
 from runner.request import check_unchanged
-from runner.retry import RetryPolicy
 from runner.stats import Looks, confidence_of, summarise
 from runner.store import Run, RunStore, read_config, read_run
 from runner.terminal import Reporter, verdict_line
-from runner.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -39,13 +35,11 @@ if TYPE_CHECKING:
     from runner.answers import TaskSpec
     from runner.caller import Provider
     from runner.client import GraderClient
+    from runner.engines.engine import Engine, Play
     from runner.records import EpisodeRecord
     from runner.request import RunRequest
 
-_OFFLINE_POLICY = RetryPolicy(first_delay_s=0.02, max_delay_s=1.0)
-_OFFLINE_HANG_S = 2.0
-
-__all__ = ["RunResult", "open_model", "resume_session", "run_session"]
+__all__ = ["RunResult", "resume_session", "run_session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,39 +51,18 @@ class RunResult:
     signal: int | None
 
 
-@asynccontextmanager
-async def open_model(request: RunRequest) -> AsyncIterator[Provider]:
-    """The model that a request names; opened first, so that a missing key is found before anything is started."""
-    if request.live and request.provider == "openai":
-        from runner.openai_model import live_openai  # noqa: PLC0415 - an extra
-
-        opened = live_openai(request.model, max_tokens=request.max_tokens, timeout_s=request.call_timeout_s)
-        async with opened as openai:
-            yield openai
-        return
-    if request.live:
-        async with live_client(request.call_timeout_s) as client:
-            yield ClaudeModel(client, request.model, max_tokens=request.max_tokens)
-        return
-    async with (
-        serve_offline(request.seed, faults=request.faults, hang_s=_OFFLINE_HANG_S) as url,
-        offline_client(url, request.call_timeout_s) as client,
-    ):
-        yield ClaudeModel(client, request.model, max_tokens=request.max_tokens)
-
-
 async def run_session(request: RunRequest, stream: TextIO) -> RunResult:
     """Run all episodes, print them to `stream` and keep their records.
 
     Raises:
         RunnerError: The run could not begin.
     """
-    async with open_model(request) as model, open_service(request.service) as service:
-        task = await service.task(request.suite)
-        config = await _config(request, task, service, model)
+    async with _opened(request) as parts:
+        task = await parts.service.task(request.suite)
+        config = await _config(request, task, parts)
         with RunStore.create(request.out, config) as store:
             run = Run(store.path, config, (), ())
-            return await _Session(request, run, task, model=model, service=service, store=store, stream=stream).run()
+            return await _Session(request, run, task, parts, store=store, stream=stream).run()
 
 
 async def resume_session(request: RunRequest, path: Path, stream: TextIO) -> RunResult:
@@ -106,63 +79,85 @@ async def resume_session(request: RunRequest, path: Path, stream: TextIO) -> Run
     read_config(path)  # first of all, so that nothing is written where there is no run
     with RunStore(path) as store:  # and held before the rest is read: nobody adds to it meanwhile
         run = read_run(path)
-        async with open_model(request) as model, open_service(request.service) as service:
-            task = await service.task(request.suite)
-            config = await _config(request, task, service, model)
+        async with _opened(request) as parts:
+            task = await parts.service.task(request.suite)
+            config = await _config(request, task, parts)
             check_unchanged(run.config, config)
             kept = {"run_id": run.config.run_id, "started_at": run.config.started_at}
             store.configure(config := config.model_copy(update=kept))
             run = Run(path, config, run.records, run.events)
-            return await _Session(request, run, task, model=model, service=service, store=store, stream=stream).run()
+            return await _Session(request, run, task, parts, store=store, stream=stream).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a run is wired of."""
+
+    engine: Engine
+    model: Provider
+    service: GraderClient
+
+
+@asynccontextmanager
+async def _opened(request: RunRequest) -> AsyncIterator[_Parts]:
+    """Open what a request names; a missing key, extra or cluster is found before anything is started."""
+    async with open_model(request) as model, _open_engine(request) as engine, open_service(request.service) as service:
+        yield _Parts(engine, model, service)
+
+
+@asynccontextmanager
+async def _open_engine(request: RunRequest) -> AsyncIterator[Engine]:
+    if request.engine == "local":
+        yield LocalEngine()
+        return
+    from runner.engines.cluster import check_reach, connected  # noqa: PLC0415 - so that a local run loads nothing of it
+    from runner.engines.ray_engine import RayEngine  # noqa: PLC0415
+
+    with connected(request.ray_address) as cluster:
+        await check_reach(cluster, request.service)
+        yield RayEngine(cluster)
 
 
 class _Session:
     """One sitting of a run, the first or a further one."""
 
     def __init__(
-        self,
-        request: RunRequest,
-        run: Run,
-        task: TaskSpec,
-        *,
-        model: Provider,
-        service: GraderClient,
-        store: RunStore,
-        stream: TextIO,
+        self, request: RunRequest, run: Run, task: TaskSpec, parts: _Parts, *, store: RunStore, stream: TextIO
     ) -> None:
-        self._request = request
         self._config = run.config
-        self._task = task
-        self._model = model
-        self._service = service
+        self._engine = parts.engine
         self._store = store
         self._valid = {record.episode for record in run.records if record.outcome.is_valid}
         self._attempts = dict(run.attempts)
         self._reporter = Reporter(stream, self._config.episodes, done=len(self._valid))
-        self._caller = Caller(
-            model,
-            policy=_OFFLINE_POLICY if self._config.scripted else RetryPolicy(),
-            throttle=Throttle(self._config.concurrency, lambda allowed: self._event("concurrency", allowed=allowed)),
-            budget=_budget(self._config, run, model),
+        self._job = Job(
+            request,
+            concurrency=min(self._config.concurrency, self._config.episodes),
+            task=task,
+            model=parts.model,
+            service=parts.service,
+            budget=_budget(self._config, run, parts.model),
             journal=self._event,
-            call_timeout_s=request.call_timeout_s,
         )
-        self._batch = Batch(self._play, self._keep, concurrency=min(self._config.concurrency, self._config.episodes))
 
     async def run(self) -> RunResult:
         """Run what is missing, and summarise the whole."""
         # Before the signals are taken over: until the episodes begin, Ctrl-C ends everything at once.
-        warning = await self._model.warning() if self._request.live else None
-        with self._reporter, _stopped_by_signals(self._batch, self._reporter, self._request.grace_s) as received:
+        request, model = self._job.request, self._job.model
+        warning = await model.warning() if request.live else None
+        with self._reporter:
             self._reporter.header(self._config, self._store.path)
             if self._valid:
                 self._reporter.lines([f"Resumed: {len(self._valid)} of {self._config.episodes} episodes are kept", ""])
             if warning:
                 self._reporter.lines([warning, ""])
-            await self._calibrate() if self._config.calibrate else await self._batch.run(self._plans())
-            summary = self._summary()
-            self._store.finish(summary)
-            self._reporter.summary(summary)
+            async with self._engine.playing(self._job) as play:
+                self._batch = Batch(self._begun(play), self._keep, concurrency=self._job.concurrency)
+                with _stopped_by_signals(self._batch, self._reporter, request.grace_s) as received:
+                    await self._calibrate() if self._config.calibrate else await self._batch.run(self._plans())
+                    summary = self._summary()
+                    self._store.finish(summary)
+                    self._reporter.summary(summary)
         return RunResult(summary, self._batch.fatal, received[0] if received else None)
 
     async def _calibrate(self) -> None:
@@ -190,12 +185,15 @@ class _Session:
                 scripted=config.scripted,
             )
 
-    async def _play(self, plan: EpisodePlan) -> EpisodeRecord:
-        self._attempts[plan.episode] = plan.attempt
-        self._event("begun", episode=plan.episode, attempt=plan.attempt)
-        return await Episode(plan, self._task, self._caller, self._service).run()
+    def _begun(self, play: Play) -> Play:
+        async def begin(plan: EpisodePlan) -> EpisodeRecord:
+            self._event("begun", episode=plan.episode, attempt=plan.attempt)
+            return await play(plan)
+
+        return begin
 
     def _keep(self, record: EpisodeRecord) -> None:
+        self._attempts[record.episode] = record.attempt
         self._store.append(record)
         if record.outcome.is_valid:
             self._valid.add(record.episode)
@@ -253,9 +251,10 @@ def _stopped_by_signals(batch: Batch, reporter: Reporter, grace_s: float) -> Ite
             loop.remove_signal_handler(number)
 
 
-async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, model: Provider) -> RunConfig:
+async def _config(request: RunRequest, task: TaskSpec, parts: _Parts) -> RunConfig:
+    service, model = parts.service, parts.model
     await _check_seeds(request, task, service)
-    _allow_descriptors(request.concurrency)
+    allow_descriptors(request.concurrency)
     started_at = datetime.now(UTC)
     origin = "" if request.service.url else " (started for this run)"
     return RunConfig(
@@ -272,6 +271,7 @@ async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, mo
         episodes=request.episodes,
         calibrate=request.calibrate,
         concurrency=request.concurrency,
+        engine=request.engine,
         limits=request.limits,
         max_tokens=request.max_tokens,
         max_cost_usd=request.max_cost_usd,
@@ -281,7 +281,7 @@ async def _config(request: RunRequest, task: TaskSpec, service: GraderClient, mo
         prompt_sha256=_sha256(task.prompt, task.tools),
         grader_version=await service.grader_version(),
         target_pass_band=task.target_pass_band,
-        versions={"runner": _own_version(), "anthropic": SDK_VERSION, "python": platform.python_version()},
+        versions={"runner": own_version(), "anthropic": SDK_VERSION, "python": platform.python_version()},
     )
 
 
@@ -310,24 +310,5 @@ async def _check_token(request: RunRequest, service: GraderClient) -> None:
         raise RunnerError(f"{error} The runner takes the token from GAUNTLET_EVALUATION_TOKEN") from error
 
 
-def _allow_descriptors(concurrency: int) -> None:
-    """Make room for the connections of all episodes, to the model's API, the service and the stand-in."""
-    needed = 4 * concurrency + 128
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        if hard != resource.RLIM_INFINITY and hard < needed:
-            raise RunnerError(
-                f"--concurrency {concurrency} needs {needed} open files, {hard} are allowed: see ulimit -n"
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
 def _sha256(prompt: str, tools: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps([prompt, tools], sort_keys=True).encode("ascii")).hexdigest()
-
-
-def _own_version() -> str:
-    try:
-        return version("resilience-gauntlet")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "unknown"

@@ -49,6 +49,7 @@ class Event(BaseModel):
     usage: Usage = Usage()
     cost_usd: float | None = None
     booked_usd: float | None = None
+    open_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,19 @@ class Run:
         """What was spent on attempts that do not count."""
         counted = {(record.episode, record.attempt) for record in self.counted}
         begun = {_attempt(event) for event in self.events if event.event == "begun"}
-        lost = [event for event in self.events if event.event == "call" and _attempt(event) not in counted]
+        others = [event for event in self.events if _attempt(event) not in counted]
+        calls = [event for event in others if event.event == "call"]
+        unknown = [None for event in others if event.event == "lost" and event.open_call]
         return Discarded(
             attempts=len(begun - counted),
-            usage=Usage.total(event.usage for event in lost),
-            cost_usd=total_cost(event.cost_usd for event in lost),
+            usage=Usage.total(event.usage for event in calls),
+            cost_usd=total_cost([*(event.cost_usd for event in calls), *unknown]),
         )
 
     @property
     def spent_usd(self) -> float:
         """What all calls have taken from the budget: the most they can have cost, where that is unknown."""
-        return math.fsum(event.booked_usd or 0.0 for event in self.events if event.event == "call")
+        return math.fsum(event.booked_usd or 0.0 for event in self.events if event.event in {"call", "lost"})
 
     @property
     def summary(self) -> RunSummary | None:

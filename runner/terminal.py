@@ -39,6 +39,7 @@ def header_lines(config: RunConfig, path: Path) -> list[str]:
         f"Service:  {config.service}",
         f"Suite:    {config.suite}",
         f"Episodes: {episodes}, {config.concurrency} at a time, seed {config.seed}",
+        *([f"Engine:   {config.engine}"] if config.engine != "local" else []),
         *([f"Budget:   {dollars(config.max_cost_usd)}"] if config.max_cost_usd is not None else []),
         f"Records:  {path}",
     ]
@@ -187,6 +188,8 @@ class Reporter:
             self._under_way[fields["episode"]] = _UnderWay()
         elif kind == "concurrency":
             self._allowed = fields["allowed"]
+        elif kind == "worker":
+            self._worker(**fields)
         elif episode is not None and kind == "call":
             cost_usd = fields["cost_usd"]
             episode.steps += 1
@@ -196,6 +199,11 @@ class Reporter:
             self._spent = None if cost_usd is None or self._spent is None else self._spent + cost_usd
         elif episode is not None and kind == "retry":
             episode.doing = f"waits {fields['delay_s']:.0f} s: {fields['status'] or 'no answer'}"
+
+    def _worker(self, node: str, state: str, reason: str = "", episodes: int = 0) -> None:
+        besides = f"; {episodes} episodes were under way" if episodes else ""
+        if state != "ready":
+            self.lines([f"⚠️ Node {node} {state}: {reason}{besides}"])
 
     def episode(self, record: EpisodeRecord) -> None:
         """Print one finished episode."""

@@ -76,6 +76,12 @@ class Throttle:
         """A call went through."""
         self._set(min(float(self._most), self._allowed + 1 / self._allowed))
 
+    def resize(self, concurrency: int) -> None:
+        """Share the calls anew; what a rate limit took stays taken."""
+        is_whole = self._allowed >= self._most
+        self._most = concurrency
+        self._allowed = float(concurrency) if is_whole else min(self._allowed, float(concurrency))
+
     def _set(self, allowed: float) -> None:
         before, self._allowed = self.allowed, allowed
         if self.allowed != before:

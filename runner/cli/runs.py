@@ -24,7 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["calibrate", "run"]
 
 # What a resumed run may be given anew; everything else is as it was.
-_RESUMABLE = frozenset({"resume", "service", "concurrency", "max_cost_usd", "grace_s", "call_timeout_s", "live", "out"})
+_RESUMABLE = frozenset(
+    {
+        "resume",
+        "service",
+        "concurrency",
+        "engine",
+        "ray_address",
+        "max_cost_usd",
+        "grace_s",
+        "call_timeout_s",
+        "live",
+        "out",
+    }
+)
 
 
 def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,6 +164,20 @@ _OPTIONS = (
         default=0.0,
         show_default=True,
         help="Offline only: the share of calls that get a rate limit, a dropped answer and the like.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where episodes are played: in this process, or on the nodes of a Ray cluster (an extra).",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        envvar="RAY_ADDRESS",
+        show_envvar=True,
+        help="HOST:PORT of the Ray cluster's head, or auto for the one on this machine; without it, one is started.",
     ),
     click.option(
         "--resume",

@@ -26,7 +26,7 @@ def test_every_episode_ends_as_it_must_and_the_totals_are_the_servers_own(
     tmp_path: Path, service: ServiceProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[dict[str, Any]] = []
-    monkeypatch.setattr("runner.session.serve_offline", functools.partial(serve_offline, log=served.append))
+    monkeypatch.setattr("runner.providers.serve_offline", functools.partial(serve_offline, log=served.append))
     request = RunRequest(
         ServiceAddress(service.url, {}), tmp_path, episodes=EPISODES, concurrency=50, seed=SEED, faults=FAULTS
     )

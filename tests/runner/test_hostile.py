@@ -12,6 +12,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from runner.answers import TaskSpec
+from runner.budget import Budget
 from runner.caller import Caller
 from runner.client import GraderClient
 from runner.episode import Episode
@@ -241,6 +242,7 @@ async def test_an_answer_without_a_price_ends_a_run_with_a_budget() -> None:
         FatalModelError, match="--max-cost cannot be kept: the cost of an answer by dearer-model is unk"
     ):
         await reply_of(caller)
+    assert isinstance(caller._budget, Budget)
     assert 0.08 < caller._budget.spent_usd < 0.1  # the most it may have cost is booked
 
 

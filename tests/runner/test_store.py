@@ -147,6 +147,18 @@ def test_the_last_record_of_an_episode_counts_and_the_rest_is_discarded(tmp_path
     assert run.spent_usd == 0.75
 
 
+def test_a_call_that_was_lost_is_booked_and_makes_the_cost_of_what_is_discarded_unknown(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, config()) as store:
+        store.event("begun", episode=1, attempt=1)
+        store.event("call", episode=1, attempt=1, usage={"input_tokens": 5}, cost_usd=0.25, booked_usd=0.25)
+        store.event("lost", episode=1, attempt=1, open_call=True, booked_usd=0.5)
+        store.event("begun", episode=1, attempt=2)
+        store.append(record(1, attempt=2))
+    run = read_run(store.path)
+    assert (run.discarded.attempts, run.discarded.usage.input_tokens, run.discarded.cost_usd) == (1, 5, None)
+    assert run.spent_usd == 0.75
+
+
 @pytest.mark.parametrize("name", ["episodes.jsonl", "events.jsonl"])
 def test_what_a_kill_left_of_a_line_is_passed_over_and_cut_off(name: str, tmp_path: Path) -> None:
     path = stored(tmp_path, record(1))

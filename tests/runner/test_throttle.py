@@ -102,3 +102,14 @@ async def test_cancelled_callers_leave_their_turn_to_others(when: float) -> None
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert await asyncio.wait_for(most(throttle), 5) == 2
+
+
+async def test_a_new_share_holds_at_once_and_gives_back_nothing_that_a_rate_limit_took() -> None:
+    throttle = Throttle(4)
+    throttle.resize(6)
+    assert await most(throttle) == 6
+    throttle.limited(0.0, time.monotonic())
+    throttle.resize(12)
+    assert await most(throttle) == 3
+    throttle.resize(2)
+    assert await most(throttle) == 2

@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev page
-	$(BIN)/python -m pytest -m "not container" --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not container" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-container: $(VENV)/.dev
 	$(BIN)/python -m pytest -m container $(ARGS)

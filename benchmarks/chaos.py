@@ -22,6 +22,8 @@ from typing import Any, Protocol
 import click
 import httpx
 
+from benchmarks.nuisances import misbehave
+
 __all__ = ["Cluster", "Mortal", "Tally", "cluster", "trouble"]
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +33,15 @@ WORTH = {  # what submissions score on the classic suite
     (ROOT / "service/task/fragile_pipeline.py").read_text(): 0.2,
     "def process_batch(events, state): return {}": 0.0,
 }
+_KILL_ZYGOTES = """
+import contextlib, os, pathlib
+for path in pathlib.Path("/proc").glob("[0-9]*"):
+    pid = int(path.name)
+    with contextlib.suppress(OSError):  # it has ended since
+        if pid not in {1, os.getpid()} and os.getsid(pid) == pid and b"zygote" in (path / "cmdline").read_bytes():
+            os.kill(pid, 9)
+            print(pid)
+"""
 _LOST_FOR_GOOD_S = 60.0
 _POLL_S = 0.05
 
@@ -46,6 +57,7 @@ class Tally:
         rewarded_twice: episodes with more than one graded submission, or with a reward that changed.
         refusals: answers that told to ask again, by status; 0 for connections that broke.
         waits_s: from the first try to the answer, of each grade.
+        nuisances: what clients did that misbehave.
     """
 
     grades: int = 0
@@ -55,6 +67,7 @@ class Tally:
     rewarded_twice: list[str] = field(default_factory=list)
     refusals: Counter[int] = field(default_factory=Counter)
     waits_s: list[float] = field(default_factory=list)
+    nuisances: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -78,10 +91,16 @@ class Cluster:
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=600, check=check
         )
 
-    def kill(self, service: str) -> None:
-        """Kills a service's container where it stands, and starts it again."""
-        self.compose("kill", service)
-        self.compose("start", service)
+    def kill(self, victim: str) -> None:
+        """Kills a container where it stands, and starts it again; or, of ``replica-1:zygotes``, these only."""
+        service, _, part = victim.partition(":")
+        if part:
+            killed = self.compose("exec", "-T", service, "python", "-c", _KILL_ZYGOTES).stdout
+            if not killed:
+                raise RuntimeError(f"{service} has no zygotes")
+        else:
+            self.compose("kill", service)
+            self.compose("start", service)
 
 
 @contextmanager
@@ -105,11 +124,13 @@ class Mortal(Protocol):
     def url(self) -> str:
         """Where clients find it."""
 
-    def kill(self, service: str) -> None:
+    def kill(self, victim: str) -> None:
         """Kills one of its parts, which is to come up again."""
 
 
-async def trouble(at: Mortal, victims: list[str], *, seconds: float, every_s: float, clients: int) -> Tally:
+async def trouble(
+    at: Mortal, victims: list[str], *, seconds: float, every_s: float, clients: int, nuisances: int = 0
+) -> Tally:
     """Has clients work while one part after the other is killed.
 
     Args:
@@ -118,6 +139,7 @@ async def trouble(at: Mortal, victims: list[str], *, seconds: float, every_s: fl
         seconds: how long clients begin new work.
         every_s: seconds between two kills.
         clients: half of them grade, half of them play episodes.
+        nuisances: clients beside them that misbehave.
     """
     tally, until = Tally(), time.monotonic() + seconds
     limits = httpx.Limits(max_connections=4 * clients, max_keepalive_connections=0)
@@ -125,11 +147,13 @@ async def trouble(at: Mortal, victims: list[str], *, seconds: float, every_s: fl
         for each in range(clients):
             work = _grade_on if each % 2 else _play_on
             group.create_task(work(client, tally, until, random.Random(each)))
+        bad = [group.create_task(misbehave(at.url, until, random.Random(each))) for each in range(nuisances)]
         for victim in itertools.cycle(victims):
             await asyncio.sleep(every_s)
             if time.monotonic() >= until:
                 break
             await asyncio.to_thread(at.kill, victim)
+    tally.nuisances = sum((each.result() for each in bad), Counter())
     return tally
 
 
@@ -214,14 +238,23 @@ async def _asked(
 @click.option("--seconds", default=120.0, show_default=True, help="How long clients begin new work.")
 @click.option("--every", "every_s", default=10.0, show_default=True, help="Seconds between two kills.")
 @click.option("--clients", default=8, show_default=True, help="Clients at a time.")
+@click.option(
+    "--nuisances", default=0, show_default=True, help="Clients beside them that hang, drop and send too much."
+)
 @click.option("--port", default=18080, show_default=True, help="Port of the proxy.")
 @click.option(
-    "--victims", default="replica-1,replica-2,replica-3", show_default=True, help="Services to kill, in turn."
+    "--victims",
+    default="replica-1,replica-2,replica-3",
+    show_default=True,
+    help="Services to kill, in turn; replica-1:zygotes are only what its processes are forked from.",
 )
-def main(seconds: float, every_s: float, clients: int, port: int, victims: str) -> None:
+def main(*, seconds: float, every_s: float, clients: int, nuisances: int, port: int, victims: str) -> None:
     """Kill replicas of a cluster under load, and say whether anything was lost."""
     with cluster("gauntlet-chaos", port) as started:
-        tally = asyncio.run(trouble(started, victims.split(","), seconds=seconds, every_s=every_s, clients=clients))
+        work = trouble(
+            started, victims.split(","), seconds=seconds, every_s=every_s, clients=clients, nuisances=nuisances
+        )
+        tally = asyncio.run(work)
     waits = sorted(tally.waits_s)
     click.echo(
         json.dumps(
@@ -232,6 +265,7 @@ def main(seconds: float, every_s: float, clients: int, port: int, victims: str) 
                 "wrong": tally.wrong,
                 "rewarded_twice": tally.rewarded_twice,
                 "asked_again": {str(status): count for status, count in sorted(tally.refusals.items())},
+                "nuisances": dict(sorted(tally.nuisances.items())),
                 "grade_s": {share: round(waits[int(share * (len(waits) - 1))], 3) for share in (0.5, 0.95, 1.0)},
             },
             indent=2,

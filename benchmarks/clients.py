@@ -11,14 +11,14 @@ from typing import Any
 
 from benchmarks.worker import ROOT, MeasureError
 
-__all__ = ["EXECUTE", "GRADE_CLASSIC", "GRADE_HARDENED", "Call", "ask", "processor_s"]
+__all__ = ["EXECUTE", "GRADE_CLASSIC", "GRADE_HARDENED", "SOLUTION", "Call", "ask", "processor_s"]
 
 _TICKS = 100  # of a second, as Linux tells processor time
-_SOLUTION = (ROOT / "examples/solution.py").read_text()
+SOLUTION = (ROOT / "examples/solution.py").read_text()
 _WORKER = b"spawn_main"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One kind of call.
 
@@ -36,8 +36,8 @@ class Call:
 
 
 EXECUTE = Call("execute", "/execute", {"expression": "sum(range(100))"}, b'"4950"')
-GRADE_CLASSIC = Call("grade, classic", "/grade", {"code": _SOLUTION}, b'"score":1.0')
-GRADE_HARDENED = Call("grade, hardened", "/grade", {"code": _SOLUTION, "suite": "hardened", "seed": 7}, b'"score":1.0')
+GRADE_CLASSIC = Call("grade, classic", "/grade", {"code": SOLUTION}, b'"score":1.0')
+GRADE_HARDENED = Call("grade, hardened", "/grade", {"code": SOLUTION, "suite": "hardened", "seed": 7}, b'"score":1.0')
 
 
 def ask(port: int, call: Call, *, clients: int, seconds: float, token: str | None = None) -> tuple[int, float]:

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import itertools
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
@@ -54,7 +55,7 @@ class GraderClient:
 
     Args:
         url: Where the service listens.
-        token: What the service asks of those who use seeds of its test split.
+        token: What the service asks of its callers, or of those who use seeds of its test split.
         retry: How patiently a busy service is waited for.
     """
 
@@ -186,6 +187,8 @@ def _json_object(response: httpx.Response, url: str) -> Json:
         if isinstance(answer, dict):
             return answer
         raise ServiceError(f"{url} does not answer as a grading service does: is the URL right?")
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        raise ServiceGoneError(f"{_failure(response, url)} The runner takes its token from RUNNER_TOKEN.")
     if response.is_client_error:
         refused = _failure(response, url)
         raise ServiceRefusedError(refused.args[0], status=response.status_code, fields=_problem_fields(response))

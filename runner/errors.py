@@ -4,7 +4,7 @@ RunnerError
 ├── LocalServiceError       the service could not be started as a child process
 ├── ServiceError            the service gave no usable answer: nothing may be scored
 │   ├── ServiceRefusedError the service refused this one request (4xx)
-│   └── ServiceGoneError    nobody answers there any more: the run ends
+│   └── ServiceGoneError    nobody answers there any more, or not us: the run ends
 ├── ModelError              the model's API gave no usable answer: the episode is invalid
 │   ├── TransientModelError another attempt may be answered
 │   │   └── RateLimitError  and every other call had better wait too
@@ -71,7 +71,7 @@ class ServiceRefusedError(ServiceError):
 
 
 class ServiceGoneError(ServiceError):
-    """The grading service does not answer any more: no other episode could be graded either."""
+    """The grading service does not answer any more, or not without a token: no other episode could be graded either."""
 
 
 class ModelError(RunnerError):

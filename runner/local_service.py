@@ -47,8 +47,8 @@ class ServiceAddress:
 
     @property
     def token(self) -> str | None:
-        """The service's evaluation token, under the one name that both sides know it by."""
-        return self.environment.get("GAUNTLET_EVALUATION_TOKEN")
+        """What it is shown: one of its API tokens, or its evaluation token, which both sides know by the same name."""
+        return self.environment.get("RUNNER_TOKEN") or self.environment.get("GAUNTLET_EVALUATION_TOKEN")
 
 
 @asynccontextmanager

@@ -307,7 +307,9 @@ async def _check_token(request: RunRequest, service: GraderClient) -> None:
     except ServiceRefusedError as error:
         if error.status != HTTPStatus.FORBIDDEN:
             raise
-        raise RunnerError(f"{error} The runner takes the token from GAUNTLET_EVALUATION_TOKEN") from error
+        raise RunnerError(
+            f"{error} The runner takes the token from RUNNER_TOKEN or GAUNTLET_EVALUATION_TOKEN"
+        ) from error
 
 
 def _sha256(prompt: str, tools: Sequence[object]) -> str:

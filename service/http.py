@@ -12,6 +12,7 @@ __all__ = ["BoundedHttpProtocol", "ClosingWebSocketProtocol"]
 HEAD_BYTES = 64 << 10
 REQUEST_S = 60.0
 _LINGER_S = 2.0
+_LAST_CALL_S = 0.5
 _BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -19,7 +20,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Refuses a request whose line and headers do not end within 64 KiB; the parser itself would gather any amount.
 
     Trailers after a chunked body are bounded in the same way, and dropped: nobody reads them. A connection on which no
-    whole request comes in time is closed.
+    whole request comes in time is closed. When the server ends, who has connected has half a second to ask.
 
     Attributes:
         request_s: most seconds from a connection or the first byte of a request to the last one.
@@ -34,6 +35,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._refused = False
         self._is_arriving = False
+        self._is_ending = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -63,6 +65,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The parser has seen the end of the headers."""
         self._in_head = False
         super().on_headers_complete()
+        if self._is_ending and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
         """The parser has seen the length of a chunk: after that of the last one there are trailers."""
@@ -95,6 +99,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             )
         elif self._is_idle():
             self._await_request()  # also after an empty line, which begins no request and ends uvicorn's own waiting
+
+    def shutdown(self) -> None:
+        """The server ends: uvicorn would close a connection on which a request is on its way."""
+        self._is_ending = True
+        if self._is_idle():
+            self.loop.call_later(_LAST_CALL_S, self._close_where_nothing_comes)
+        else:
+            super().shutdown()
+
+    def _close_where_nothing_comes(self) -> None:
+        if self._is_idle() and not self._is_arriving:
+            self.transport.close()
 
     def _await_request(self) -> None:
         if self._deadline is None and self.timeout_keep_alive_task is None:

@@ -13,6 +13,14 @@ from pathlib import Path
 
 import pytest
 
+_LONGEST = ("cluster", "conformance", "web")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the folders whose files take longest, or one of them is left to one worker in the end."""
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(tests).parts[0] not in _LONGEST)
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:

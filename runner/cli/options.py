@@ -52,7 +52,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="RUNNER_SERVICE",
         show_envvar=True,
         callback=_service_url,
-        help="A running service; without it, one is started.",
+        help="A running service; without it, one is started. Its token, if it asks for one: RUNNER_TOKEN.",
     )
     suite = click.option("--suite", metavar="NAME", default="classic", show_default=True, help="The cases to grade on.")
     return url(suite(command))

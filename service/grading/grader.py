@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from service.errors import GauntletError
 from service.grading.audit import Integrity, derived_seeds, integrity_of
 from service.grading.cases import HANDED_ON, Case, classic_cases
 from service.grading.executor import CodeProcess, Executor, load_failure
+from service.grading.faults import first_fault
 from service.grading.hardened import hardened_draws
 from service.grading.judge import CaseJudge
 from service.grading.scan import GUARDRAIL_WORDS, WORDS_NEEDED, guardrail_words
@@ -94,15 +94,13 @@ class Grader:
     ) -> tuple[_Source, list[_CaseRun]]:
         first, *others = _draws(seed)
         source: asyncio.Future[_Source] = asyncio.get_running_loop().create_future()
-        try:
+        with first_fault():
             async with asyncio.TaskGroup() as group:
                 judge = CaseJudge(first(), witnessed=witnessed)
                 runs = [self._prepare_and_run(judge, code, source)]
                 runs += [self._run(draw, source, witnessed=witnessed) for draw in others]
                 runs = [_spanned(run) for run in runs]
                 tasks = [group.create_task(_telling(run, source, heard) if heard else run) for run in runs]
-        except* GauntletError as faults:
-            raise faults.exceptions[0] from None
         return source.result(), [task.result() for task in tasks]
 
     async def _prepare_and_run(self, judge: CaseJudge, code: str, prepared: "asyncio.Future[_Source]") -> _CaseRun:

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from service.errors import GauntletError
 from service.grading.answers import Answer
 from service.grading.cases import HANDED_ON, Call, Case, classic_cases
 from service.grading.executor import CodeProcess, Executor, ProcessOutcome, load_failure
+from service.grading.faults import first_fault
 from service.grading.judge import CaseJudge
 from service.grading.trace import CallTrace, CaseTrace, trace_call, trace_events
 from service.task.contract import ENTRY_POINT
@@ -32,11 +32,9 @@ class Tracer:
         Raises:
             GauntletError: the executor's own fault.
         """
-        try:
+        with first_fault():
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._traced(code, case)) for case in classic_cases()]
-        except* GauntletError as faults:
-            raise faults.exceptions[0] from None
         return tuple(task.result() for task in tasks)
 
     async def _traced(self, code: str, case: Case) -> CaseTrace:

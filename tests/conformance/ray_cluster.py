@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,22 @@ from tests.sandbox.abuse import LEFT_BEHIND
 from tests.sandbox.test_processes import descendants_of
 from tests.sandbox.trial import Footprint, Trial
 
-__all__ = ["NODE", "RayCluster", "ServeDoor", "ray_environment", "running_cluster"]
+__all__ = ["MOST_REPLICAS", "NODE", "SHARE", "RayCluster", "ServeDoor", "ray_environment", "running_cluster"]
 
+SHARE = 12  # requests of one caller that a replica has in flight
+MOST_REPLICAS = 2
 NODE = Path(__file__).with_name("ray_node.py")
 _START_S = 90.0
-_STOP_S = 60.0
+_STOP_S = 10.0
 _QUICK = {"upscale_delay_s": 0.5, "metrics_interval_s": 0.5, "look_back_period_s": 1.0}
 ARGUMENTS = {
-    "max_replicas": 2,
+    "max_replicas": MOST_REPLICAS,
     "cpus": 0.5,  # Ray counts them, and has two here
     "target_in_flight": 5,
     "autoscaling": _QUICK,
     "settings": {
         "GAUNTLET_CONCURRENCY": "8",
-        "GAUNTLET_CLIENT_REQUESTS": "12",
+        "GAUNTLET_CLIENT_REQUESTS": str(SHARE),
         "GAUNTLET_POOL_LOW": "2",
         "GAUNTLET_POOL_HIGH": "2",
     },
@@ -176,14 +178,13 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     """Interrupts it, as Ctrl-C would; whatever of Ray is there after that is killed, process by process."""
     everything = descendants_of(process.pid)
     process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=_STOP_S)
-    finally:
-        process.kill()
-        process.wait()
-        for pid in everything:
-            if "ray" in _command(pid):
-                os.kill(pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_STOP_S)  # Ray itself may wait for longer than a minute for a replica that was killed
+    process.kill()
+    process.wait()
+    for pid in everything:
+        if "ray" in _command(pid):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _command(pid: int) -> str:

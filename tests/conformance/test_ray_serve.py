@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from benchmarks.chaos import trouble
 from tests.conformance.clients import client_python
-from tests.conformance.ray_cluster import RayCluster, ServeDoor, ray_environment, running_cluster
+from tests.conformance.ray_cluster import MOST_REPLICAS, SHARE, RayCluster, ServeDoor, ray_environment, running_cluster
 from tests.conftest import RedisServer
 from tests.sandbox.abuse import ABUSE, CONTROL, Line
 from tests.sandbox.test_processes import children_of, descendants_of, zygotes_of
@@ -25,7 +25,6 @@ from tests.sandbox.trial import Trials, assert_as_expected, assert_nothing_left,
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]  # its environment may have to be made first
 
-SHARE = 12
 SPIN_S = 20
 SPIN = {"expression": "while True: pass", "timeout_s": SPIN_S}
 GROUPS = ("processes", "others", "files", "network", "kernel")  # the others take more than a minute
@@ -170,15 +169,17 @@ async def test_abuse_leaves_nothing_and_harms_nobody(trials: Trials, group: str)
 
 
 async def test_a_caller_is_told_by_the_address_that_a_trusted_proxy_names(cluster: RayCluster) -> None:
+    body = {"expression": "import time; time.sleep(3)"}
     async with httpx.AsyncClient(base_url=cluster.url, timeout=60) as client:
 
-        async def statuses(*addresses: str) -> set[int]:
-            body = {**SPIN, "timeout_s": 1}
-            calls = [client.post("/execute", json=body, headers={"x-forwarded-for": each}) for each in addresses]
-            return {answer.status_code for answer in await asyncio.gather(*calls)}
+        async def status(address: str) -> int:
+            answer = await client.post("/execute", json=body, headers={"x-forwarded-for": address})
+            return answer.status_code
 
-        assert await statuses(*["192.0.2.1"] * (SHARE + 1)) == {200, 429}
-        assert await statuses(*["192.0.2.1"] * SHARE, "192.0.2.2") == {200}
+        several = ["192.0.2.1"] * (MOST_REPLICAS * SHARE + 1)  # too many for one of the replicas at least
+        *statuses, other = await asyncio.gather(*map(status, [*several, "192.0.2.2"]))
+    assert set(statuses) == {200, 429}
+    assert other == 200
 
 
 def test_what_cannot_work_is_refused_before_it_is_deployed(installed: Path, tmp_path: Path) -> None:
@@ -232,8 +233,8 @@ def test_ray_exports_what_a_replica_counts(cluster: RayCluster) -> None:
 async def test_a_replica_killed_under_load_loses_no_grade(cluster: RayCluster) -> None:
     tally = await trouble(cluster, ["replica"], seconds=6, every_s=3, clients=6)
     assert (tally.lost, tally.wrong, tally.rewarded_twice) == ([], [], [])
-    assert tally.grades > 10
-    assert tally.episodes > 10
+    assert tally.grades > 3
+    assert tally.episodes > 3
 
 
 def test_an_episode_whose_replica_was_killed_goes_on_at_another(

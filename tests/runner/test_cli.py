@@ -189,7 +189,7 @@ def test_a_retired_model_ends_the_run_with_the_apis_reason(
 
 
 def test_a_run_without_a_valid_episode_fails(gauntlet: Any, fake: FakeService) -> None:
-    fake.fault = problem(401, "no token")
+    fake.fault = problem(403, "no such thing")
     done = gauntlet("run", "--service", fake.url, "-n", "2")
     assert done.returncode == 1
     assert "Passed: 0/0 (no valid episode); 2 invalid" in done.stdout
@@ -519,7 +519,7 @@ def test_calibrating_goes_on_while_it_is_not_settled_and_ends_with_the_budget(
 def test_calibrating_makes_invalid_episodes_again_and_keeps_their_cost(
     gauntlet: Any, fake: FakeService, tmp_path: Path
 ) -> None:
-    fake.graded = itertools.cycle([problem(401, "no token"), None, None])
+    fake.graded = itertools.cycle([problem(403, "no such thing"), None, None])
     with LiveApi(passes=lambda turn: turn % 3 == 0) as api:
         done = gauntlet(
             "calibrate", "--live", "--service", fake.url, "-n", "80", "--concurrency", "4",
@@ -568,7 +568,7 @@ def test_runs_on_other_cases_are_not_compared(gauntlet: Any, fake: FakeService, 
 def test_a_resumed_run_asks_for_what_is_missing_and_refuses_what_changed(
     gauntlet: Any, fake: FakeService, tmp_path: Path
 ) -> None:
-    fake.fault = problem(401, "no token")
+    fake.fault = problem(403, "no such thing")
     gauntlet("run", "--service", fake.url, "-n", "2", "--concurrency", "2")
     run, rows = records(tmp_path)
     assert {row["outcome"] for row in rows} == {"infra_error"}

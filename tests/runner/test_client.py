@@ -61,7 +61,16 @@ async def test_retry_after_is_honoured_and_capped(fake: FakeService) -> None:
     assert 0.3 <= time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("status", [400, 401, 413, 422])
+async def test_who_has_no_token_is_told_where_it_is_taken_from_and_ends_the_run(
+    fake: FakeService, service: GraderClient
+) -> None:
+    fake.plan = [problem(401, "A token is needed.")]
+    with pytest.raises(ServiceGoneError, match=r"answered 401: A token is needed\. .*RUNNER_TOKEN"):
+        await service.execute("1")
+    assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
 async def test_a_refusal_is_told_in_the_services_words_and_not_repeated(
     status: int, fake: FakeService, service: GraderClient
 ) -> None:

@@ -156,7 +156,7 @@ async def test_a_service_fault_while_grading_leaves_no_score(fake: FakeService, 
 async def test_missing_token_while_grading_is_no_failed_submission(fake: FakeService, service: GraderClient) -> None:
     fake.plan = [problem(401, "no token")]
     record = await run(Api(message(submit(GOOD))), service)
-    assert record.outcome is Outcome.INFRA_ERROR
+    assert (record.outcome, record.error is not None and record.error.fatal) == (Outcome.INFRA_ERROR, True)
 
 
 async def test_ending_without_a_submission_earns_one_reminder_then_fails(service: GraderClient) -> None:

@@ -116,6 +116,36 @@ def test_sigterm_lets_what_is_in_flight_finish() -> None:
         assert service.process.wait(timeout=10) == 0
 
 
+@pytest.mark.parametrize("sent_before", [0, 40], ids=["nothing yet", "a part of the head"])
+def test_who_has_connected_before_sigterm_is_answered(sent_before: int) -> None:
+    body = b'{"expression": "6 * 7"}'
+    request = b"POST /execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+    request %= len(body), body
+    with running_service() as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(request[:sent_before])
+            time.sleep(0.2)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            client.sendall(request[sent_before:])
+            answer = client.makefile("rb").read()
+        assert b"200 OK" in answer
+        assert b"\r\nconnection: close\r\n" in answer
+        assert b'"result":"42"' in answer
+        assert service.process.wait(timeout=10) == 0
+
+
+def test_sigterm_waits_for_nobody_who_asks_nothing() -> None:
+    with running_service() as service, httpx.Client(base_url=service.url) as client:
+        client.get("/health").raise_for_status()
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20):
+            time.sleep(0.2)
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(timeout=3) == 0
+
+
 def test_sigterm_lets_it_finish_beside_a_socket_that_never_became_one() -> None:
     with (
         running_service() as service,

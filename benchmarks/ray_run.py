@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,24 +69,30 @@ def nodes(python: Path, folder: Path, *arguments: str) -> Iterator[Nodes]:
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    command = [str(python), "-m", "benchmarks.ray_cluster", "--folder", str(folder), *arguments]
-    with (folder / "cluster.err").open("w") as errors:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+    process, told = _started(python, folder, arguments, environment)
     try:
-        told = _told(process)
         yield Nodes(process, told["address"], told["dashboard"], environment)
     finally:
         process.communicate(timeout=60)
 
 
-def _told(process: "subprocess.Popen[str]") -> Any:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{"):
-            return json.loads(line)
-    raise RuntimeError(f"the cluster did not come up, and ended with {process.wait(timeout=30)}")
+def _started(
+    python: Path, folder: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple["subprocess.Popen[str]", Any]:
+    """Starts it, and once more where that fails: Ray looks for free ports before it takes them."""
+    command = [str(python), "-m", "benchmarks.ray_cluster", "--folder", str(folder), *arguments]
+    said = folder / "cluster.err"
+    for _ in range(2):
+        with said.open("a") as errors:
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("{"):
+                return process, json.loads(line)
+        process.communicate(timeout=60)
+    raise RuntimeError(f"the cluster did not come up: {said.read_text()[-8000:]}")
 
 
 def start_run(

@@ -1,10 +1,9 @@
 """The load generator believes no answer that it has not checked."""
 
 import itertools
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -12,6 +11,7 @@ from benchmarks.http import Client, judge, post
 from benchmarks.load import drive
 from benchmarks.window import Window
 from benchmarks.worker import MeasureError
+from tests.server import served
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -41,21 +41,10 @@ class Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-class Server(ThreadingHTTPServer):
-    request_queue_size = 64
-
-    def handle_error(self, *_: object) -> None:
-        """Says nothing of clients that leave."""
-
-
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with served(Handler) as url:
+        yield int(url.rpartition(":")[2])
 
 
 def driven(port: int, path: str, clients: int = 3, limit: int = 12) -> Window:

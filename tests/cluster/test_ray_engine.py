@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -19,6 +19,7 @@ from benchmarks.ray_run import ROOT, Nodes, differences, events, records, start_
 from tests.conformance.clients import EXAMPLES
 from tests.conftest import ServiceProcess
 from tests.runner.claude import message, submit
+from tests.server import served
 
 pytestmark = pytest.mark.timeout(300)  # its environment may have to be made first
 
@@ -61,11 +62,6 @@ class Api(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-class Server(ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """Of those who were killed."""
-
-
 def owner_of(port: int) -> int:
     """The process that has a connection from this port of 127.0.0.1."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -83,13 +79,9 @@ def owner_of(port: int) -> int:
 def api() -> Iterator[Mapping[str, str]]:
     """The environment of a run that asks it, with money that is not real."""
     Api.gate, Api.asked, Api.tokens = threading.Event(), [], 5
-    with Server(("127.0.0.1", 0), Api) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{server.server_port}", "ANTHROPIC_API_KEY": KEY}
+    with served(Api) as url:
+        yield {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": KEY}
         Api.gate.set()
-        server.shutdown()
-        thread.join()
 
 
 Start = Callable[..., Popen[str]]

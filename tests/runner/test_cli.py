@@ -8,9 +8,10 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from runner.records import SCRIPTED_NOTICE
 from tests.runner.claude import message, submit
 from tests.runner.conftest import ROOT
 from tests.runner.fake_service import TASK, FakeService, problem
+from tests.server import served
 
 BAND = "(Wilson, 95 %), band 10–40 %"
 PASSES = ROOT / "runner" / "offline" / "submissions" / "passes.py"
@@ -461,7 +463,7 @@ def test_without_a_command_the_help_is_shown(gauntlet_process: Any) -> None:
 
 
 def test_a_live_run_asks_the_api_and_prints_the_verdict(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
-    with LiveApi() as api:
+    with live_api() as api:
         done = gauntlet(
             "run", "--live", "--service", fake.url, "-n", "2",
             ANTHROPIC_API_KEY="sk-ant-test", ANTHROPIC_BASE_URL=api.url,
@@ -484,7 +486,7 @@ LIVE = {"ANTHROPIC_API_KEY": "sk-ant-test"}
 
 
 def test_calibrating_ends_when_the_verdict_is_settled(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
-    with LiveApi() as api:
+    with live_api() as api:
         done = gauntlet(
             "calibrate", "--live", "--service", fake.url, "-n", "160", "--concurrency", "8",
             **LIVE, ANTHROPIC_BASE_URL=api.url,
@@ -500,7 +502,7 @@ def test_calibrating_ends_when_the_verdict_is_settled(gauntlet: Any, fake: FakeS
 def test_calibrating_goes_on_while_it_is_not_settled_and_ends_with_the_budget(
     gauntlet: Any, fake: FakeService, tmp_path: Path
 ) -> None:
-    with LiveApi(passes=lambda turn: turn % 3 == 0) as api:
+    with live_api(passes=lambda turn: turn % 3 == 0) as api:
         done = gauntlet(
             "calibrate", "--live", "--service", fake.url, "-n", "320", "--concurrency", "1", "--max-tokens", "100",
             "--max-cost", "0.02", **LIVE, ANTHROPIC_BASE_URL=api.url,
@@ -520,7 +522,7 @@ def test_calibrating_makes_invalid_episodes_again_and_keeps_their_cost(
     gauntlet: Any, fake: FakeService, tmp_path: Path
 ) -> None:
     fake.graded = itertools.cycle([problem(403, "no such thing"), None, None])
-    with LiveApi(passes=lambda turn: turn % 3 == 0) as api:
+    with live_api(passes=lambda turn: turn % 3 == 0) as api:
         done = gauntlet(
             "calibrate", "--live", "--service", fake.url, "-n", "80", "--concurrency", "4",
             **LIVE, ANTHROPIC_BASE_URL=api.url,
@@ -594,7 +596,7 @@ def test_a_resumed_run_asks_for_what_is_missing_and_refuses_what_changed(
 
 
 def test_resuming_a_run_of_a_real_model_needs_live_again(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
-    with LiveApi() as api:
+    with live_api() as api:
         live = {**LIVE, "ANTHROPIC_BASE_URL": api.url}
         gauntlet("run", "--live", "--service", fake.url, "-n", "1", **live)
         run, _ = records(tmp_path)
@@ -610,7 +612,7 @@ def test_a_directory_that_is_no_run_is_told(gauntlet: Any, fake: FakeService, tm
 
 
 def test_a_limit_in_dollars_needs_a_price(gauntlet: Any, fake: FakeService) -> None:
-    with LiveApi() as api:
+    with live_api() as api:
         done = gauntlet(
             "run", "--live", "--service", fake.url, "--model", "own-model", "--max-cost", "1",
             **LIVE, ANTHROPIC_BASE_URL=api.url,
@@ -643,7 +645,7 @@ def test_a_dry_run_counts_the_prompt_and_spends_nothing(gauntlet: Any, fake: Fak
 
 
 def test_a_dry_run_knows_what_earlier_runs_cost(gauntlet: Any, fake: FakeService) -> None:
-    with LiveApi() as api:
+    with live_api() as api:
         live = {**LIVE, "ANTHROPIC_BASE_URL": api.url}
         gauntlet("run", "--live", "--service", fake.url, "-n", "4", **live)
     done = gauntlet("run", "--service", fake.url, "-n", "100", "--dry-run")
@@ -651,7 +653,7 @@ def test_a_dry_run_knows_what_earlier_runs_cost(gauntlet: Any, fake: FakeService
 
 
 def test_a_call_that_hangs_is_given_up_and_made_again(gauntlet: Any, fake: FakeService, tmp_path: Path) -> None:
-    with LiveApi(delay_s=lambda turn: 3 if turn == 0 else 0) as api:
+    with live_api(delay_s=lambda turn: 3 if turn == 0 else 0) as api:
         done = gauntlet(
             "run", "--live", "--service", fake.url, "-n", "1", "--call-timeout", "0.5",
             **LIVE, ANTHROPIC_BASE_URL=api.url,
@@ -664,44 +666,28 @@ def test_a_call_that_hangs_is_given_up_and_made_again(gauntlet: Any, fake: FakeS
     assert "timed out" in retry["reason"] or "no whole answer within 0.5 s" in retry["reason"]
 
 
-class LiveApi:
+@contextmanager
+def live_api(passes: Any = lambda turn: True, delay_s: Any = lambda turn: 0) -> Iterator[Any]:
     """A server that answers every call with a submission, one that passes unless told otherwise."""
+    keys: set[str] = set()
+    sources = (STRINGS.read_text(), PASSES.read_text())
+    turns = itertools.count()
 
-    def __init__(self, passes: Any = lambda turn: True, delay_s: Any = lambda turn: 0) -> None:
-        self.passes = passes
-        self.delay_s = delay_s
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys.add(self.headers["authorization"])
+            self.rfile.read(int(self.headers["content-length"]))
+            turn = next(turns)
+            time.sleep(delay_s(turn))
+            body = json.dumps(message(submit(sources[passes(turn)]))).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-    def __enter__(self) -> Any:
-        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+        def log_message(self, *_: Any) -> None:
+            pass
 
-        keys: set[str] = set()
-        self.keys = keys
-        sources = (STRINGS.read_text(), PASSES.read_text())
-        turns, passes, delay_s = itertools.count(), self.passes, self.delay_s
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                keys.add(self.headers["authorization"])
-                self.rfile.read(int(self.headers["content-length"]))
-                turn = next(turns)
-                time.sleep(delay_s(turn))
-                body = json.dumps(message(submit(sources[passes(turn)]))).encode()
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+    with served(Handler) as url:
+        yield SimpleNamespace(url=url, keys=keys)

@@ -1,15 +1,16 @@
 """A collector of traces: a real server that takes OTLP over HTTP and reads it by the protocol's own messages."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from tests.server import served
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,9 @@ def collecting(status: int = 200) -> Iterator[Collector]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        collector = Collector(f"http://127.0.0.1:{server.server_port}")
-        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
-        serving.start()
+    with served(Handler) as url:
+        collector = Collector(url)
         yield collector
-        server.shutdown()
-        serving.join()
 
 
 def _seen(request: ExportTraceServiceRequest) -> Iterator[Seen]:

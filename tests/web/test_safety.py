@@ -1,16 +1,16 @@
 """What a submission or a stranger can do to the page: nothing but be shown."""
 
-import http.server
-import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser import NEEDED, Notes, opened
 from tests.conftest import ServiceProcess
+from tests.server import served
 from tests.web.playground import grade, read, write
 
 pytestmark = NEEDED
@@ -124,7 +124,7 @@ def foreign_server() -> Iterator[tuple[str, list[str]]]:
     """Another origin, and what it was asked for."""
     asked: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             self.send_response(200)
@@ -136,10 +136,8 @@ def foreign_server() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/foreign.js", asked
-        server.shutdown()
+    with served(Handler) as url:
+        yield f"{url}/foreign.js", asked
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import { element, figure, shape, visible, wideTable } from "./dom.js";
 
 const WIDTH = 420;
-const LEFT = 56;
+const LEFT = 64; // seven figures of the widest usual font
 const RIGHT = 12;
 
 const STORIES = {

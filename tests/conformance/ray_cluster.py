@@ -20,7 +20,7 @@ import yaml  # type: ignore[import-untyped]
 from service.sandbox.outcome import Status
 from tests.conformance.clients import ROOT, client_python
 from tests.sandbox.abuse import LEFT_BEHIND
-from tests.sandbox.test_processes import descendants_of
+from tests.sandbox.test_processes import descendants_of, zygotes_of
 from tests.sandbox.trial import Footprint, Trial
 
 __all__ = ["MOST_REPLICAS", "NODE", "SHARE", "RayCluster", "ServeDoor", "ray_environment", "running_cluster"]
@@ -60,8 +60,9 @@ class RayCluster:
     node: int
 
     def replicas(self) -> list[int]:
-        """Processes of replicas."""
-        return [pid for pid in descendants_of(self.node) if _command(pid).startswith("ray::ServeReplica")]
+        """Processes of replicas whose sandbox has started: before that, one takes no requests."""
+        pids = descendants_of(self.node)
+        return [pid for pid in pids if _command(pid).startswith("ray::ServeReplica") and zygotes_of(pid)]
 
     def kill(self, _: str = "") -> None:
         """Kills a replica where it stands; Ray starts another one."""
@@ -113,13 +114,17 @@ class ServeDoor:
 
 
 def ray_environment(installed: Path, home: Path, **settings: str) -> dict[str, str]:
-    """What Ray and its replicas are started with: nothing is sent to its makers, and its token is not kept at home."""
+    """What Ray and its replicas are started with.
+
+    Nothing is sent to its makers, its token is not kept at home, and its proxy may take long to start.
+    """
     python = client_python("ray")
     return {
         "PATH": f"{python.parent}:{os.environ['PATH']}",
         "HOME": str(home),
         "PYTHONPATH": str(installed),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         **settings,
     }
 

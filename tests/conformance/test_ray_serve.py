@@ -231,10 +231,12 @@ def test_ray_exports_what_a_replica_counts(cluster: RayCluster) -> None:
 
 
 async def test_a_replica_killed_under_load_loses_no_grade(cluster: RayCluster) -> None:
+    before = set(cluster.replicas())
     tally = await trouble(cluster, ["replica"], seconds=6, every_s=3, clients=6)
     assert (tally.lost, tally.wrong, tally.rewarded_twice) == ([], [], [])
-    assert tally.grades > 3
-    assert tally.episodes > 3
+    assert (tally.grades >= 3, tally.episodes >= 3) == (True, True)  # at least one of each client
+    assert len(before) == 2
+    assert len(before & set(cluster.replicas())) == 1
 
 
 def test_an_episode_whose_replica_was_killed_goes_on_at_another(
@@ -256,10 +258,7 @@ def test_an_episode_whose_replica_was_killed_goes_on_at_another(
 
 
 def busy(replica: int) -> int:
-    try:
-        return len(children_of(replica) - zygotes_of(replica))
-    except FileNotFoundError:
-        return 0
+    return len(children_of(replica) - zygotes_of(replica))
 
 
 def asked(http: httpx.Client, episode: str) -> dict[str, Any]:

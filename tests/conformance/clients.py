@@ -114,3 +114,8 @@ def _uv(*arguments: str) -> None:
     environment = {**os.environ, "PATH": path}
     run = subprocess.run([uv.find_uv_bin(), *arguments], check=False, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-4000:]
+
+
+if __name__ == "__main__":
+    for client in {path.stem for path in (ROOT / "requirements" / "clients").glob("*.in")} - PYTHON.keys():
+        client_python(client)

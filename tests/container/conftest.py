@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROJECT = "gauntlet-test"
+PROJECT = f"gauntlet-test-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 API_KEY = "sk-ant-of-a-test-that-never-calls"
 
 

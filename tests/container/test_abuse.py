@@ -12,7 +12,7 @@ from tests.container.conftest import Composition
 from tests.sandbox.abuse import ABUSE, CONTROL, LEFT_BEHIND, Line
 from tests.sandbox.trial import Footprint, Trial, Trials, assert_as_expected, assert_nothing_left, lines_of
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(600), pytest.mark.anyio]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.anyio]
 
 # To be run as root, without capabilities: to its own user, the process of the service is closed.
 _LOOK = f"""

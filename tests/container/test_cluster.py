@@ -13,7 +13,7 @@ import pytest
 from benchmarks.chaos import ORACLE, Cluster, cluster, trouble
 from benchmarks.nuisances import NUISANCES
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 REPLICAS = ["replica-1", "replica-2", "replica-3"]
 

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import running_service
 from tests.container.conftest import API_KEY, Composition
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 SAME_EVERYWHERE = (

@@ -8,8 +8,6 @@ import pytest
 from tests.conformance.clients import EXAMPLES, path_without_index, run_client
 from tests.container.conftest import Composition
 
-pytestmark = pytest.mark.container
-
 CLIENTS = [
     ("openenv", "openenv_client.py"),
     ("openenv", "openenv_mcp_client.py"),

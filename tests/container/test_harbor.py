@@ -13,7 +13,7 @@ from service.task import SEEDS, Split
 from tests.conformance.clients import EXAMPLES, ROOT, client_python, run_client
 from tests.conformance.conftest import ROW_POINTS
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 TASK = EXAMPLES / "harbor" / "resilience-gauntlet"
 ORACLE = (TASK / "solution" / "solve.sh").read_text()

@@ -7,7 +7,7 @@ from tests.browser import NEEDED, Notes, chromium, opened
 from tests.container.conftest import Composition
 from tests.web.playground import HONEST, grade, write
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(600), NEEDED]
+pytestmark = [pytest.mark.timeout(600), NEEDED]
 
 
 def test_the_image_has_the_whole_page(composition: Composition) -> None:

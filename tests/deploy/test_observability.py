@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import re
 import subprocess
 from typing import Any
@@ -157,41 +156,6 @@ def test_the_data_source_knows_how_often_prometheus_scrapes() -> None:
 
 
 # Compose
-
-
-def composed(**environment: str) -> subprocess.CompletedProcess[str]:
-    command = "docker compose -f docker-compose.yml -f deploy/observability/compose.yml config --format json"
-    return subprocess.run(
-        command.split(),
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-@pytest.mark.container
-def test_compose_takes_the_override_and_hardens_what_it_adds() -> None:
-    asked = composed(GRAFANA_PASSWORD="of-a-test")
-    assert asked.returncode == 0, asked.stderr
-    services = json.loads(asked.stdout)["services"]
-    assert set(services) == {"service", "prometheus", "grafana"}
-    for name in ("prometheus", "grafana"):
-        service = services[name]
-        assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", service["image"])
-        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
-        assert service["security_opt"] == ["no-new-privileges:true"]
-        assert {port["host_ip"] for port in service["ports"]} == {"127.0.0.1"}
-        assert service["networks"].keys() == services["service"]["networks"].keys()
-
-
-@pytest.mark.container
-def test_compose_starts_no_grafana_without_a_password() -> None:
-    asked = composed()
-    assert asked.returncode != 0
-    assert "GRAFANA_PASSWORD" in asked.stderr
 
 
 def test_what_containers_call_each_other_and_mount_is_there() -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +26,9 @@ def main(nodes: int, folder: str, dashboard: bool) -> None:
     """Run a cluster until the input ends."""
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - it takes a second
 
+    # Where Ray notes the address of the newest cluster: by default in /tmp/ray, which this one does not make.
+    os.environ["RAY_TMPDIR"] = folder
+    Path(folder, "ray").mkdir(exist_ok=True)
     common = {"num_cpus": 1, "object_store_memory": 80_000_000}
     head = {**common, "include_dashboard": dashboard, "dashboard_port": 0, "temp_dir": folder}
     cluster = Cluster(initialize_head=True, head_node_args=head)

@@ -104,9 +104,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster(project: str, port: int) -> Iterator[Cluster]:
-    """Starts one, and takes it down when the block is left."""
-    started = Cluster(f"http://127.0.0.1:{port}", project, {**os.environ, "CLUSTER_PORT": str(port)})
+def cluster(project: str, port: int, **settings: str) -> Iterator[Cluster]:
+    """Starts one with settings of its own, and takes it down when the block is left."""
+    started = Cluster(f"http://127.0.0.1:{port}", project, {**os.environ, "CLUSTER_PORT": str(port), **settings})
     started.compose("down", "--volumes", "--timeout", "5")
     up = started.compose("up", "--build", "--detach", "--wait", "proxy", check=False)
     try:

@@ -46,7 +46,7 @@ def checked_service_url(url: str) -> str:
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ValueError(f"{url!r} is not an http URL: write it like http://127.0.0.1:8000")
     if parsed.userinfo or parsed.query or parsed.fragment:
-        raise ValueError("leave user, query and fragment out of the URL")
+        raise ValueError("leave user, query and fragment out of the URL; a token goes into RUNNER_TOKEN")
     return str(parsed).rstrip("/")
 
 

@@ -125,7 +125,7 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
     if settings.page:
         app.include_router(playground_routes(gauntlet, access))
         app.router.routes += page_routes(app.version)
-    complete(app, settings)
+    complete(app, settings, public=_PUBLIC)
     return app
 
 

@@ -55,7 +55,7 @@ def episode_routes(episodes: Episodes) -> APIRouter:
         view = await episodes.open(request, authorization=authorization)
         return EpisodeStart(**view.model_dump(), prompt=prompt(view.suite), tools=tool_schemas(format))
 
-    @router.get("/{episode_id}", responses=documented(404, 422))
+    @router.get("/{episode_id}", responses=documented(404, 422, 503))
     async def read_episode(episode_id: EpisodeId) -> EpisodeView:
         """Answers where an episode is, and once it has ended its reward and grade."""
         return await episodes.view(episode_id)
@@ -73,7 +73,7 @@ def episode_routes(episodes: Episodes) -> APIRouter:
         """
         return await episodes.call(episode_id, tool, arguments.root)
 
-    @router.delete("/{episode_id}", status_code=204, responses=documented(404, 422))
+    @router.delete("/{episode_id}", status_code=204, responses=documented(404, 422, 503))
     async def close_episode(episode_id: EpisodeId) -> None:
         """Forgets an episode."""
         await episodes.close(episode_id)

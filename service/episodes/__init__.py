@@ -5,12 +5,13 @@ the first `submit_code` is graded and ends it, and its reward is the grade's sco
 submission has the reward 0. One whose grade was lost through the service's fault has none: null, never 0.
 """
 
-from service.episodes.episodes import Episodes
+from service.episodes.episodes import OWNER, Episodes
 from service.episodes.models import OUTCOMES, RUNNING, EpisodeRequest, EpisodeStatus, EpisodeView, ToolResponse
 from service.episodes.store import MemoryStore, Store
 
 __all__ = [
     "OUTCOMES",
+    "OWNER",
     "RUNNING",
     "EpisodeRequest",
     "EpisodeStatus",

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import secrets
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from service.access import Access
@@ -29,8 +31,9 @@ from service.schemas import ExecuteResponse, GradeResponse
 from service.settings import Settings
 from service.tool_text import FAULT_TEXT, execution_text, grade_text
 
-__all__ = ["Episodes"]
+__all__ = ["OWNER", "Episodes"]
 
+OWNER: ContextVar[str] = ContextVar("owner", default="")  # who makes the request at hand, where tokens tell
 _RETRY_AFTER_S = 5
 _LEASE_S = 6.0
 _POLL_S = 0.05
@@ -38,7 +41,9 @@ _log = logging.getLogger("gauntlet.service")
 
 
 class Episodes:
-    """Every episode that the service keeps, by id. An id is 128 random bits, and the only key there is.
+    """Every episode that the service keeps. To whoever does not come with its id and its owner's token, there is none.
+
+    An id is 128 random bits, and the only key where there are no tokens.
 
     Ended episodes are kept, too, so that a reward can be asked for again: until they are idle for too long, or their
     place is needed.
@@ -74,9 +79,9 @@ class Episodes:
 
     async def running(self) -> int:
         """Episodes that have not ended; those whose time is over are found by this."""
-        for episode_id in await self._store.overdue(self._clock()):
+        for key in await self._store.overdue(self._clock()):
             with contextlib.suppress(NoEpisodeError):
-                await self._looked_at(episode_id)
+                await self._looked_at(key)
         return await self._store.running(self._clock())
 
     async def running_if_known(self) -> int | None:
@@ -123,7 +128,7 @@ class Episodes:
         Raises:
             NoEpisodeError: there is none of this id.
         """
-        return (await self._looked_at(episode_id)).view(self._clock())
+        return (await self._looked_at(_key(episode_id))).view(self._clock())
 
     async def call(self, episode_id: str, tool: str, arguments: Any) -> ToolResponse:
         """Calls a tool.
@@ -141,13 +146,14 @@ class Episodes:
             OverloadedError: no capacity now; costs no step, and a submission may be handed in again.
             SandboxError: the expression could not be run; costs no step.
         """
-        state = await self._looked_at(episode_id)
+        key = _key(episode_id)
+        state = await self._looked_at(key)
         state.check_running()
         match tool:
             case "python_expression":
-                return await self._execute(episode_id, _only("expression", arguments))
+                return await self._execute(key, _only("expression", arguments))
             case "submit_code":
-                return await self._submit(episode_id, _only("code", arguments))
+                return await self._submit(key, _only("code", arguments))
         raise UnknownToolError("There is no such tool: use python_expression or submit_code.")
 
     async def end(self, episode_id: str) -> EpisodeView:
@@ -157,14 +163,15 @@ class Episodes:
             NoEpisodeError: there is none of this id.
             OverloadedError: there was no capacity for the grade that was waited for; the episode goes on.
         """
-        state = await self._looked_at(episode_id)
+        key = _key(episode_id)
+        state = await self._looked_at(key)
         while state.status is EpisodeStatus.GRADING:
             if (task := self._grading.get(state.birth)) is not None:
                 await asyncio.shield(task)
             else:  # in another process
                 await asyncio.sleep(_POLL_S)
-            state = await self._looked_at(episode_id)
-        return (await self._changed(episode_id, EpisodeState.abandoned)).view(self._clock())
+            state = await self._looked_at(key)
+        return (await self._changed(key, EpisodeState.abandoned)).view(self._clock())
 
     async def close(self, episode_id: str) -> None:
         """Forgets an episode.
@@ -172,10 +179,14 @@ class Episodes:
         Raises:
             NoEpisodeError: there is none of this id.
         """
-        state = await self._store.remove(episode_id, self._clock())
+        state = await self._store.remove(_key(episode_id), self._clock())
         if state is None:
             self._raise_no_episode()
         self._count(state, state.settled(self._clock()).abandoned())
+
+    async def secret(self) -> bytes:
+        """32 random bytes, by which any process of a store knows what another one has handed out."""
+        return await self._store.secret()
 
     async def leave(self) -> None:
         """Hands what is being graded on to the other processes of a store, and lets go of it."""
@@ -192,6 +203,7 @@ class Episodes:
         now = self._clock()
         state = EpisodeState(
             id=episode_id,
+            key=_key(episode_id),
             birth=secrets.token_hex(8),
             request=request,
             step_limit=int(_bounded("step_limit", request.step_limit, self._settings.episode_steps)),
@@ -212,8 +224,8 @@ class Episodes:
             self._count(added.replaced, added.replaced.settled(now).abandoned())
         return state.view(now)
 
-    async def _execute(self, episode_id: str, expression: str) -> ToolResponse:
-        begun = await self._changed(episode_id, EpisodeState.stepping)
+    async def _execute(self, key: str, expression: str) -> ToolResponse:
+        begun = await self._changed(key, EpisodeState.stepping)
         try:
             execution = await self._gauntlet.execute(expression)
         except BaseException:
@@ -222,11 +234,11 @@ class Episodes:
         state = await self._changed_if_same(begun, EpisodeState.stepped)
         return self._response(state, execution_text(execution, state.step_limit - state.steps), execution)
 
-    async def _submit(self, episode_id: str, code: str) -> ToolResponse:
+    async def _submit(self, key: str, code: str) -> ToolResponse:
         """Has a submission graded, to the end, whether or not somebody still waits for it."""
         self._gauntlet.check_source("code", code)
         grading = Grading(code=code, owner=self._me, until=self._clock() + _LEASE_S)
-        begun = await self._changed(episode_id, lambda state: state.submitting(grading))
+        begun = await self._changed(key, lambda state: state.submitting(grading))
         state = await asyncio.shield(self._grade_in_background(begun))
         return self._response(state, grade_text(state.grade) if state.grade else FAULT_TEXT)
 
@@ -274,21 +286,21 @@ class Episodes:
             until = self._clock() + _LEASE_S
             await self._changed_if_mine(state, lambda mine: mine.graded_by(self._me, until))  # noqa: B023
 
-    async def _looked_at(self, episode_id: str) -> EpisodeState:
+    async def _looked_at(self, key: str) -> EpisodeState:
         """An episode as it is; a grade that its owner has left is taken over."""
-        state = await self._changed(episode_id, lambda state: state)
+        state = await self._changed(key, lambda state: state)
         if state.grading is None or state.grading.until > self._clock():
             return state
 
         def taken_over(now: EpisodeState) -> EpisodeState:
             return now if now.grading != state.grading else now.graded_by(self._me, self._clock() + _LEASE_S)
 
-        taken = await self._changed(episode_id, taken_over)
+        taken = await self._changed(key, taken_over)
         if taken.grading is not None and taken.grading.owner == self._me and taken.birth not in self._grading:
             self._grade_in_background(taken)
         return taken
 
-    async def _changed(self, episode_id: str, change: Callable[[EpisodeState], EpisodeState]) -> EpisodeState:
+    async def _changed(self, key: str, change: Callable[[EpisodeState], EpisodeState]) -> EpisodeState:
         """Changes an episode that its time may have ended."""
         now = self._clock()
         failure: GauntletError | None = None
@@ -302,7 +314,7 @@ class Episodes:
                 failure = error
                 return state
 
-        states = await self._store.change(episode_id, now, settled_and_changed)
+        states = await self._store.change(key, now, settled_and_changed)
         if states is None:
             self._raise_no_episode()
         self._count(*states)
@@ -316,7 +328,7 @@ class Episodes:
         """Changes an episode unless it was begun anew or forgotten; then what it would have become is answered."""
         with contextlib.suppress(NoEpisodeError):
             changed = await self._changed(
-                begun.id, lambda state: change(state) if state.birth == begun.birth else state
+                begun.key, lambda state: change(state) if state.birth == begun.birth else state
             )
             if changed.birth == begun.birth:
                 return changed
@@ -330,7 +342,7 @@ class Episodes:
             return change(state) if is_mine else state
 
         with contextlib.suppress(NoEpisodeError):
-            await self._changed(begun.id, mine)
+            await self._changed(begun.key, mine)
 
     def _count(self, before: EpisodeState, after: EpisodeState) -> None:
         if before.outcome is None and after.outcome is not None:
@@ -344,6 +356,11 @@ class Episodes:
             "There is no such episode: it was never opened, it was closed, or it was idle for"
             f" {self._settings.episode_idle_s} seconds."
         )
+
+
+def _key(episode_id: str) -> str:
+    """What an episode is kept under, so that another owner's is looked for in vain, and as one that there never was."""
+    return hashlib.sha256(f"{OWNER.get()}:{episode_id}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _only(name: str, arguments: Any) -> str:

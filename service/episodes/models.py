@@ -127,7 +127,9 @@ class EpisodeView(BaseModel):
 
     model_config = documented_model(RUNNING)
 
-    id: str = Field(description="secret: who has it can use the episode")
+    id: str = Field(
+        description="secret: who has it can use the episode, with the token that it was begun with where there are any"
+    )
     suite: Suite
     split: Split | None
     seed: int | None = Field(description="what the graded inputs are drawn from, null for the classic suite")

@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.episodes.models import EpisodeStatus
 from service.episodes.state import EpisodeState
-from service.episodes.store import Added, Change, NoPlaceError, TakenError
+from service.episodes.store import SECRET_BYTES, Added, Change, NoPlaceError, TakenError
 from service.errors import StoreError
 from service.spans import span
 
@@ -30,6 +30,7 @@ _EPISODE = "{gauntlet}:episode:"
 _RUNNING = "{gauntlet}:running"  # by their last use: those that have not ended
 _ENDED = "{gauntlet}:ended"  # by their last use
 _DEADLINES = "{gauntlet}:deadlines"  # of those that run, and are not being graded
+_SECRET = "{gauntlet}:secret"  # noqa: S105 - where it is kept
 _MARK_BYTES = 8
 _INDEXES = (_RUNNING, _ENDED, _DEADLINES)
 
@@ -122,7 +123,7 @@ class RedisStore:
         text = _packed(state)
         limits = (self._idle_s, self._limit, int(replace))
         answer: Sequence[Any] = await self._add(
-            keys=_keys(state.id), args=[state.id, text, now, state.deadline, *limits, _EPISODE]
+            keys=_keys(state.key), args=[state.key, text, now, state.deadline, *limits, _EPISODE]
         )
         match answer:
             case [b"taken"]:
@@ -134,25 +135,25 @@ class RedisStore:
         return Added(replaced, forgotten)
 
     @_reported
-    async def change(self, episode_id: str, now: float, change: Change) -> tuple[EpisodeState, EpisodeState] | None:
+    async def change(self, key: str, now: float, change: Change) -> tuple[EpisodeState, EpisodeState] | None:
         """Changes an episode."""
-        while (old := await self._redis.get(_EPISODE + episode_id)) is not None:
+        while (old := await self._redis.get(_EPISODE + key)) is not None:
             before = _unpacked(old)
             after = change(before)
             new = old if after is before else _packed(after)
-            args = [episode_id, old, new, now, self._idle_s, _index_of(after), after.deadline]
-            if await self._swap(keys=_keys(episode_id), args=args):
+            args = [key, old, new, now, self._idle_s, _index_of(after), after.deadline]
+            if await self._swap(keys=_keys(key), args=args):
                 return before, after
         return None
 
     @_reported
-    async def remove(self, episode_id: str, now: float) -> EpisodeState | None:
+    async def remove(self, key: str, now: float) -> EpisodeState | None:
         """Forgets an episode."""
         del now
         async with self._redis.pipeline() as pipeline:
-            pipeline.getdel(_EPISODE + episode_id)
+            pipeline.getdel(_EPISODE + key)
             for index in _INDEXES:
-                pipeline.zrem(index, episode_id)
+                pipeline.zrem(index, key)
             old, *_ = await pipeline.execute()
         return _unpacked(old) if old else None
 
@@ -169,7 +170,16 @@ class RedisStore:
     async def overdue(self, now: float) -> list[str]:
         """Finds up to a hundred."""
         found: list[Any] = await self._redis.zrangebyscore(_DEADLINES, "-inf", now, start=0, num=100)
-        return [episode_id.decode() for episode_id in found]
+        return [key.decode() for key in found]
+
+    @_reported
+    async def secret(self) -> bytes:
+        """Answers that of whoever came first."""
+        async with self._redis.pipeline() as pipeline:
+            pipeline.set(_SECRET, secrets.token_bytes(SECRET_BYTES), nx=True)
+            pipeline.get(_SECRET)
+            _, secret = await pipeline.execute()
+        return bytes(secret)
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -187,8 +197,8 @@ def _unpacked(kept: bytes | str) -> EpisodeState:
     return EpisodeState.model_validate_json(kept[_MARK_BYTES:])
 
 
-def _keys(episode_id: str) -> list[str]:
-    return [*_INDEXES, _EPISODE + episode_id]
+def _keys(key: str) -> list[str]:
+    return [*_INDEXES, _EPISODE + key]
 
 
 def _index_of(state: EpisodeState) -> str:

@@ -40,7 +40,8 @@ class EpisodeState(BaseModel):
     """An episode between two calls.
 
     Attributes:
-        id: its key.
+        id: what its owner knows it by.
+        key: what it is kept under.
         birth: tells it from one that is begun anew under the same id.
         request: what it is about, with its seed drawn.
         step_limit: tool calls.
@@ -54,6 +55,7 @@ class EpisodeState(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
+    key: str
     birth: str
     request: EpisodeRequest
     step_limit: int

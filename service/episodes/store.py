@@ -1,5 +1,6 @@
 """Where episodes are kept: what any such place must do, and the memory of one process."""
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from typing import Protocol
 from service.episodes.models import OUTCOMES, EpisodeStatus
 from service.episodes.state import EpisodeState
 
-__all__ = ["Added", "Change", "MemoryStore", "NoPlaceError", "Store", "TakenError"]
+__all__ = ["SECRET_BYTES", "Added", "Change", "MemoryStore", "NoPlaceError", "Store", "TakenError"]
 
+SECRET_BYTES = 32
 Change = Callable[[EpisodeState], EpisodeState]
 
 
@@ -18,7 +20,7 @@ class NoPlaceError(Exception):
 
 
 class TakenError(Exception):
-    """An episode of this id is kept."""
+    """An episode of this key is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Added:
     """What adding an episode came to.
 
     Attributes:
-        replaced: the episode that it took the place of, if it took its id.
+        replaced: the episode that it took the place of, if it took its key.
         forgotten: episodes that had not ended, and were idle for too long.
     """
 
@@ -43,18 +45,18 @@ class Store(Protocol):
         Args:
             state: it.
             now: Unix time.
-            replace: whether it may take the place of one of its id.
+            replace: whether it may take the place of one of its key.
 
         Raises:
-            TakenError: there is one of its id, which it may not replace.
+            TakenError: there is one of its key, which it may not replace.
             NoPlaceError: there is no place for it.
         """
 
-    async def change(self, episode_id: str, now: float, change: Change) -> tuple[EpisodeState, EpisodeState] | None:
+    async def change(self, key: str, now: float, change: Change) -> tuple[EpisodeState, EpisodeState] | None:
         """Changes an episode at once, which counts as a use; what the change raises leaves it as it was.
 
         Args:
-            episode_id: which.
+            key: which.
             now: Unix time.
             change: gives the new state; may be called more than once, where others change it at the same time.
 
@@ -62,14 +64,17 @@ class Store(Protocol):
             The state before and after; None where there is none.
         """
 
-    async def remove(self, episode_id: str, now: float) -> EpisodeState | None:
+    async def remove(self, key: str, now: float) -> EpisodeState | None:
         """Forgets an episode, and answers what it was."""
 
     async def running(self, now: float) -> int:
         """How many have not ended."""
 
     async def overdue(self, now: float) -> list[str]:
-        """Ids of some whose time is over, and that nobody has looked at since."""
+        """Keys of some whose time is over, and that nobody has looked at since."""
+
+    async def secret(self) -> bytes:
+        """32 random bytes that all who share the store know, and nobody else."""
 
     async def close(self) -> None:
         """Lets go of what the store needs."""
@@ -88,11 +93,12 @@ class MemoryStore:
         self._limit = limit
         self._idle_s = idle_s
         self._kept: OrderedDict[str, tuple[float, EpisodeState]] = OrderedDict()  # the longest unused first
+        self._secret = secrets.token_bytes(SECRET_BYTES)
 
     async def add(self, state: EpisodeState, now: float, *, replace: bool) -> Added:
         """Keeps one more."""
         forgotten = self._forget_idle(now)
-        _, old = self._kept.get(state.id, (0.0, None))
+        _, old = self._kept.get(state.key, (0.0, None))
         if old is not None and not replace:
             raise TakenError
         if old is None and len(self._kept) >= self._limit:
@@ -100,19 +106,19 @@ class MemoryStore:
         self._keep(state, now)
         return Added(old, forgotten)
 
-    async def change(self, episode_id: str, now: float, change: Change) -> tuple[EpisodeState, EpisodeState] | None:
+    async def change(self, key: str, now: float, change: Change) -> tuple[EpisodeState, EpisodeState] | None:
         """Changes an episode."""
-        if (before := self._get(episode_id, now)) is None:
+        if (before := self._get(key, now)) is None:
             return None
         self._keep(before, now)
         after = change(before)
         self._keep(after, now)
         return before, after
 
-    async def remove(self, episode_id: str, now: float) -> EpisodeState | None:
+    async def remove(self, key: str, now: float) -> EpisodeState | None:
         """Forgets an episode."""
-        if (state := self._get(episode_id, now)) is not None:
-            del self._kept[episode_id]
+        if (state := self._get(key, now)) is not None:
+            del self._kept[key]
         return state
 
     async def running(self, now: float) -> int:
@@ -125,21 +131,25 @@ class MemoryStore:
     async def overdue(self, now: float) -> list[str]:
         """Finds all of those."""
         return [
-            episode_id
-            for episode_id, (used_at, state) in self._kept.items()
+            key
+            for key, (used_at, state) in self._kept.items()
             if now - used_at < self._idle_s and state.settled(now) is not state
         ]
+
+    async def secret(self) -> bytes:
+        """Answers its own."""
+        return self._secret
 
     async def close(self) -> None:
         """Has nothing to let go of."""
 
-    def _get(self, episode_id: str, now: float) -> EpisodeState | None:
-        used_at, state = self._kept.get(episode_id, (0.0, None))
+    def _get(self, key: str, now: float) -> EpisodeState | None:
+        used_at, state = self._kept.get(key, (0.0, None))
         return state if now - used_at < self._idle_s else None
 
     def _keep(self, state: EpisodeState, now: float) -> None:
-        self._kept[state.id] = now, state
-        self._kept.move_to_end(state.id)
+        self._kept[state.key] = now, state
+        self._kept.move_to_end(state.key)
 
     def _forget_idle(self, now: float) -> int:
         forgotten = 0
@@ -149,8 +159,8 @@ class MemoryStore:
         return forgotten
 
     def _drop_an_ended_one(self, now: float) -> None:
-        for episode_id, (_, state) in self._kept.items():
+        for key, (_, state) in self._kept.items():
             if state.settled(now).status in OUTCOMES:
-                del self._kept[episode_id]
+                del self._kept[key]
                 return
         raise NoPlaceError

@@ -39,8 +39,15 @@ class Composition:
         return listed.stdout.splitlines()[1:]
 
 
+@pytest.fixture(scope="module")
+def composition(_composed: Composition) -> Composition:
+    """The service, running, whatever tests of another file have done to it."""
+    _composed.compose("up", "--detach", "--wait", "service")
+    return _composed
+
+
 @pytest.fixture(scope="session")
-def composition() -> Iterator[Composition]:
+def _composed() -> Iterator[Composition]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     composed = Composition(

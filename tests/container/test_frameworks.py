@@ -1,12 +1,16 @@
-"""One running container, and the clients of the frameworks as they are: each runs an episode to its reward."""
+"""Three replicas that ask for a token, and the frameworks' own clients, with the token in their address."""
 
 import json
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos import cluster
 from tests.conformance.clients import EXAMPLES, path_without_index, run_client
-from tests.container.conftest import Composition
+
+TOKEN = "a-token-of-some-trainer"
 
 CLIENTS = [
     ("openenv", "openenv_client.py"),
@@ -28,22 +32,21 @@ CLIENTS = [
 
 
 @pytest.fixture(scope="module")
-def running(composition: Composition) -> Composition:
-    """The service, whatever tests of before have done to it."""
-    composition.compose("up", "--detach", "--wait", "service")
-    return composition
+def address() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with cluster("gauntlet-test-frameworks", port, GAUNTLET_API_TOKENS=TOKEN):
+        yield f"http://token:{TOKEN}@127.0.0.1:{port}"
 
 
 @pytest.mark.timeout(600)  # where an environment is made first
 @pytest.mark.parametrize(("environment", "example"), CLIENTS)
-def test_an_example_gets_its_reward_of_the_container(
-    running: Composition, environment: str, example: str, tmp_path: Path
-) -> None:
-    settings = {"INSPECT_LOG_DIR": str(tmp_path)}
+def test_an_example_gets_its_reward(address: str, environment: str, example: str, tmp_path: Path) -> None:
+    settings = {"INSPECT_LOG_DIR": str(tmp_path), "OPENREWARD_DISABLE_UPDATE_CHECK": "1"}
     if environment == "verifiers":
         settings["PATH"] = path_without_index(tmp_path)
     command = [str(EXAMPLES / example.split(maxsplit=1)[0]), *example.split()[1:]]
-    printed = run_client(environment, command, url=running.url, settings=settings)
+    printed = run_client(environment, command, url=address, settings=settings)
     told = [json.loads(line) for line in printed.splitlines() if line.startswith('{"reward"')]
     assert {float(episode["reward"]) for episode in told} == {1.0}
     assert {episode["split"] for episode in told} <= {"train", "validation"}

@@ -1,21 +1,26 @@
 """Who may call, how much at a time, and what becomes of calls that nobody waits for. Against the real service."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.types import Message, Receive, Scope, Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from service.access import Access, ApiToken
+from service.api.callers import Callers
 from service.errors import UnauthorizedError
+from service.protocols.nemo_gym.session import cookie_header
 from tests.conftest import ServiceProcess, running_service
 from tests.service.problems import problem_of
 
@@ -33,6 +38,10 @@ CALLS = [
 
 def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
+
+
+def basic(credentials: str) -> dict[str, str]:
+    return {"authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +72,12 @@ async def client(guarded: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
         {"authorization": TOKEN},
         {"authorization": f"Basic {TOKEN}"},
         {"authorization": f"Bearer  {TOKEN}"},
+        basic(":"),
+        basic(f"{TOKEN}:{OLD}"),
+        basic(f"{TOKEN}x:"),
+        {"x-api-key": OLD},
+        {"x-api-key": f"Bearer {TOKEN}"},
+        {"x-api-key": TOKEN, **bearer(OLD)},
     ],
 )
 @pytest.mark.parametrize(("method", "path"), CALLS)
@@ -83,6 +98,21 @@ async def test_every_token_that_holds_opens_the_service(client: httpx.AsyncClien
     assert graded.json()["score"] == 0
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"bearer {EVALUATION}"},
+        basic(f"{EVALUATION}:"),
+        basic(f"me:{EVALUATION}"),
+        {"x-api-key": EVALUATION},
+    ],
+)
+async def test_a_token_may_come_as_clients_can_send_it(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    """By way of an address such as http://TOKEN@host, or as ORS' clients have it."""
+    body = {"code": "", "suite": "hardened", "seed": 1_500_000_000}
+    assert (await client.post("/grade", json=body, headers=headers)).status_code == 200
+
+
 async def test_test_seeds_take_the_evaluation_token_all_the_same(client: httpx.AsyncClient) -> None:
     body = {"code": "", "suite": "hardened", "seed": 1_500_000_000}
     problem_of(await client.post("/grade", json=body, headers=bearer(TOKEN)), 403)
@@ -94,6 +124,21 @@ async def test_what_tells_nothing_of_calls_takes_no_token(client: httpx.AsyncCli
     assert (await client.get(path)).status_code == 200
 
 
+async def test_the_openapi_document_says_what_takes_a_token(client: httpx.AsyncClient, service: ServiceProcess) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    paths = {path: next(iter(methods.values())) for path, methods in document["paths"].items()}
+    guarded = {path for path, operation in paths.items() if operation.get("security") == [{"token": []}]}
+    assert guarded == {path for path, operation in paths.items() if "401" in operation["responses"]}
+    assert paths.keys() - guarded == {"/health", "/ready", "/metrics"}
+    assert "429" in paths["/grade"]["responses"]
+    assert "429" not in paths["/task"]["responses"]
+    async with httpx.AsyncClient(base_url=service.url) as open_to_all:
+        text = (await open_to_all.get("/openapi.json")).text
+    assert "securitySchemes" not in text
+    assert '"401"' not in text
+
+
 async def test_a_socket_takes_a_token_too(guarded: ServiceProcess) -> None:
     address = guarded.url.replace("http://", "ws://") + "/ws"
     with pytest.raises(InvalidStatus) as refused:
@@ -102,6 +147,31 @@ async def test_a_socket_takes_a_token_too(guarded: ServiceProcess) -> None:
     async with connect(address, additional_headers=bearer(TOKEN)) as socket:
         await socket.send(json.dumps({"type": "state"}))
         assert json.loads(await socket.recv())["type"] == "state"
+
+
+async def test_a_socket_whose_token_ends_is_closed_with_its_next_message() -> None:
+    now, heard, sent = 0.0, [], []
+    access = Access(None, [ApiToken(SecretStr(TOKEN), until=1.0)], clock=lambda: now)
+
+    async def listen(_: Scope, receive: Receive, __: Send) -> None:
+        while True:
+            heard.append((await receive())["type"])
+            if heard[-1] == "websocket.disconnect":
+                return
+
+    async def receive() -> Message:
+        nonlocal now
+        now += 0.4
+        return {"type": "websocket.connect" if not heard else "websocket.receive", "text": "{}"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/ws", "headers": [(b"authorization", f"Bearer {TOKEN}".encode())]}
+    async with asyncio.timeout(5):
+        await Callers(listen, access=access, public=(), public_folders=())(scope, receive, send)
+    assert heard == ["websocket.connect", "websocket.receive", "websocket.disconnect"]
+    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
 
 
 def test_a_token_holds_until_its_day_begins() -> None:
@@ -133,6 +203,64 @@ def test_time_tells_nothing_of_a_token() -> None:
             taken = time.perf_counter() - started
             fastest[name] = min(taken, fastest.get(name, taken))
     assert max(fastest.values()) < 1.15 * min(fastest.values()), fastest
+
+
+ON_AN_EPISODE: dict[str, Callable[[str], dict[str, Any]]] = {
+    "look": lambda key: {"method": "GET", "url": f"/episodes/{key}"},
+    "step": lambda key: {"url": f"/episodes/{key}/tools/python_expression", "json": {"expression": "1"}},
+    "submit": lambda key: {"url": f"/episodes/{key}/tools/submit_code", "json": {"code": ""}},
+    "close": lambda key: {"method": "DELETE", "url": f"/episodes/{key}"},
+    "openenv state": lambda key: {"method": "GET", "url": f"/state?session_id={key}"},
+    "openenv reset": lambda key: {"url": f"/reset?session_id={key}", "json": {}},
+    "openenv step": lambda key: {
+        "url": f"/step?session_id={key}",
+        "json": {"action": {"type": "call_tool", "tool_name": "submit_code", "arguments": {"code": ""}}},
+    },
+    "ors ping": lambda key: {"url": "/ping", "headers": {"x-session-id": key}},
+    "ors prompt": lambda key: {"method": "GET", "url": "/prompt", "headers": {"x-session-id": key}},
+    "ors call": lambda key: {
+        "url": "/call",
+        "headers": {"x-session-id": key},
+        "json": {"name": "submit_code", "input": {"code": ""}},
+    },
+    "ors delete": lambda key: {"url": "/delete", "headers": {"x-session-id": key}},
+    "nemo gym": lambda key: {"url": "/submit_code", "headers": {"cookie": cookie_header(key)}, "json": {"code": ""}},
+    "mcp": lambda key: {
+        "url": "/mcp",
+        "headers": {"mcp-session-id": key},
+        "json": {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "submit_code"}},
+    },
+    "mcp close": lambda key: {"method": "DELETE", "url": "/mcp", "headers": {"mcp-session-id": key}},
+}
+
+
+@pytest.mark.parametrize("act", ON_AN_EPISODE)
+async def test_another_callers_episode_is_as_one_that_there_never_was(client: httpx.AsyncClient, act: str) -> None:
+    episode = (await client.post("/episodes", json={}, headers=bearer(TOKEN))).json()["id"]
+    answers = []
+    for key in (episode, "0" * len(episode)):
+        asked = {"method": "POST", **ON_AN_EPISODE[act](key)}
+        asked["headers"] = {**asked.get("headers", {}), **bearer(OTHER)}
+        answer = await client.request(**asked)
+        told = {name: value for name, value in answer.headers.items() if name not in {"date", "x-request-id"}}
+        client.cookies.clear()
+        answers.append((answer.status_code, str(told).replace(key, "ID"), answer.text.replace(key, "ID")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == (200 if act == "ors delete" else 404)
+    seen = (await client.get(f"/episodes/{episode}", headers=bearer(TOKEN))).json()
+    assert (seen["status"], seen["steps"]) == ("running", 0)
+
+
+async def test_another_callers_episode_is_out_of_a_sockets_reach(guarded: ServiceProcess) -> None:
+    async with httpx.AsyncClient(base_url=guarded.url, timeout=30) as client:
+        episode = (await client.post("/episodes", json={}, headers=bearer(TOKEN))).json()["id"]
+    answers = []
+    for key in (episode, "0" * len(episode)):
+        address = f"{guarded.url.replace('http://', 'ws://')}/ws?session_id={key}"
+        async with connect(address, additional_headers=bearer(OTHER)) as socket:
+            answers.append(await asyncio.wait_for(socket.recv(), 10))
+    assert answers[0] == answers[1]
+    assert json.loads(answers[0])["data"]["code"] == "SESSION_ERROR"
 
 
 async def test_one_caller_cannot_take_every_place(client: httpx.AsyncClient) -> None:

@@ -1,14 +1,16 @@
 """Episodes over the real sandbox, on a clock of their own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 from pydantic import SecretStr
 
 from service.access import Access
 from service.admission import Admission
-from service.episodes import OUTCOMES, EpisodeRequest, Episodes, EpisodeStatus, MemoryStore, Store
+from service.episodes import OUTCOMES, OWNER, EpisodeRequest, Episodes, EpisodeStatus, MemoryStore, Store
 from service.episodes.redis_store import RedisStore
 from service.errors import (
     CapacityError,
@@ -91,6 +93,13 @@ async def episodes(request: pytest.FixtureRequest, sandbox: Sandbox, clock: Cloc
 
 async def opened(episodes: Episodes, **options: object) -> str:
     return (await episodes.open(EpisodeRequest.read(options))).id
+
+
+@contextmanager
+def owner(name: str) -> Iterator[None]:
+    token = OWNER.set(name)
+    yield
+    OWNER.reset(token)
 
 
 async def taken(episodes: Episodes, episode: str) -> None:
@@ -404,3 +413,58 @@ async def test_an_id_that_a_protocol_hands_out_is_the_episodes(episodes: Episode
     with pytest.raises(EpisodeExistsError):
         await episodes.open(EpisodeRequest(seed=8), episode_id="a" * 64)
     assert (await episodes.view("a" * 64)).seed == 7
+
+
+# Whose they are
+
+
+async def test_nobody_but_its_owner_finds_an_episode(episodes: Episodes) -> None:
+    with owner("one"):
+        episode = await opened(episodes)
+    for name in ("another", "", episode):
+        with owner(name):
+            for call in (
+                episodes.view(episode),
+                episodes.call(episode, "submit_code", {"code": ""}),
+                episodes.end(episode),
+                episodes.close(episode),
+            ):
+                with pytest.raises(NoEpisodeError):
+                    await call
+    with owner("another"):
+        own = await episodes.reset(episode, EpisodeRequest(seed=9))
+        assert (await episodes.view(own.id)).seed == 9
+    assert await episodes.running() == 2
+    with owner("one"):
+        assert (await episodes.call(episode, "submit_code", {"code": ORACLE})).reward == 1.0
+
+
+async def test_an_episode_whose_owner_does_not_ask_ends_by_its_time(episodes: Episodes, clock: Clock) -> None:
+    with owner("one"):
+        episode = await opened(episodes, time_limit_s=5)
+        clock.now += 6
+    assert await episodes.running() == 0
+    with owner("one"):
+        assert (await episodes.view(episode)).status == "time_limit"
+
+
+async def test_time_tells_nothing_of_another_owners_episode(episodes: Episodes) -> None:
+    with owner("one"):
+        keys = [await opened(episodes), "0" * 32]
+    fastest: dict[str, float] = {}
+    with owner("another"):
+        for _ in range(9):
+            for key in keys:
+                started = time.perf_counter()
+                for _ in range(200):
+                    with suppress(NoEpisodeError):
+                        await episodes.view(key)
+                taken_s = time.perf_counter() - started
+                fastest[key] = min(taken_s, fastest.get(key, taken_s))
+    assert max(fastest.values()) < 1.15 * min(fastest.values()), fastest
+
+
+async def test_an_id_may_hold_whatever_a_client_writes(episodes: Episodes) -> None:
+    for odd in ("\ud800", "\x00", "a" * 10_000, "", "{gauntlet}:*"):
+        with pytest.raises(NoEpisodeError):
+            await episodes.view(odd)

@@ -114,6 +114,19 @@ def test_every_worker_knows_every_episode(three: ServiceProcess) -> None:
     assert [(one["reward"], one["seed"]) for one in ended] == [(1.0, seed) for seed in range(6)]
 
 
+def test_a_session_that_one_worker_has_handed_out_is_opened_by_another(three: ServiceProcess) -> None:
+    """ORS: each call over a connection of its own, so that they meet all workers."""
+    for index in range(12):
+        issued = httpx.post(f"{three.url}/create_session", json={}).text.split("data: ")[1].split()[0]
+        session = {"X-Session-ID": issued}
+        created = call(three, "POST", "/create", json={"split": "train", "index": index}, headers=session)
+        assert created == {"sid": issued}
+        ended = httpx.post(
+            f"{three.url}/call", json={"name": "submit_code", "input": {"code": ""}}, headers=session, timeout=30
+        )
+        assert '"reward":0.0,"finished":true' in ended.text
+
+
 def test_a_worker_that_is_killed_is_replaced_and_what_it_had_counted_stays(three: ServiceProcess) -> None:
     execute(three, "1")
     before, first = scraped(three), workers_of(three)

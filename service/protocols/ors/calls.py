@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from service.episodes import OWNER
+
 __all__ = ["CallFailure", "Calls", "chunked", "compact", "event", "events"]
 
 _KEPT_S = 60.0
@@ -35,6 +37,7 @@ Outcome = str | CallFailure
 
 @dataclass(slots=True)
 class _Call:
+    owner: str
     session_id: str
     task: "asyncio.Task[Outcome]"
     ended_at: float = 0.0
@@ -56,16 +59,17 @@ class Calls:
     def start(self, session_id: str, work: Coroutine[Any, Any, Outcome]) -> "tuple[str, asyncio.Task[Outcome]]":
         """Begins a call, which goes on to its end whoever still listens; answers its id, too."""
         call_id = secrets.token_hex(16)
-        call = _Call(session_id, asyncio.create_task(work))
+        call = _Call(OWNER.get(), session_id, asyncio.create_task(work))
         self._calls[call_id] = call
         call.task.add_done_callback(lambda _: self._end(call_id, call))
         return call_id, call.task
 
     def find(self, session_id: str, call_id: str) -> "asyncio.Task[Outcome] | None":
-        """A call of a session; None where it has none of this id, or no longer."""
+        """A call of a session of whoever asks; None where it has none of this id, or no longer."""
         self._forget(time.monotonic())
         call = self._calls.get(call_id)
-        return call.task if call is not None and call.session_id == session_id else None
+        asked = (OWNER.get(), session_id)
+        return call.task if call is not None and (call.owner, call.session_id) == asked else None
 
     def _end(self, call_id: str, call: _Call) -> None:
         call.ended_at = time.monotonic()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
 from service.access import Access
@@ -45,13 +45,8 @@ def _session_id(request: Request) -> str:
     return session_id
 
 
-def _authorization(request: Request) -> str | None:
-    key = request.headers.get("X-API-Key")
-    return request.headers.get("Authorization") or (f"Bearer {key}" if key else None)
-
-
 SessionId = Annotated[str, Depends(_session_id)]
-Authorization = Annotated[str | None, Depends(_authorization)]
+Authorization = Annotated[str | None, Header()]
 
 
 def ors_routes(episodes: Episodes, access: Access) -> APIRouter:
@@ -67,7 +62,6 @@ def ors_routes(episodes: Episodes, access: Access) -> APIRouter:
 
 def _server_routes(episodes: Episodes, access: Access) -> APIRouter:
     router = APIRouter(include_in_schema=False, route_class=DetailRoute)
-    tickets = _Tickets()
 
     @router.get("/list_environments")
     async def list_environments() -> list[str]:
@@ -79,11 +73,12 @@ def _server_routes(episodes: Episodes, access: Access) -> APIRouter:
 
     @router.post("/create_session")
     async def create_session() -> Response:
-        return Response(event("task_id", tickets.new()) + event("end", ""), headers=_NO_CACHE, media_type=_SSE)
+        ticket = _new_ticket(await episodes.secret())
+        return Response(event("task_id", ticket) + event("end", ""), headers=_NO_CACHE, media_type=_SSE)
 
     @router.post("/create")
-    async def create(body: CreateSession, session_id: SessionId, authorization: Authorization) -> dict[str, str]:
-        if not tickets.issued(session_id):
+    async def create(body: CreateSession, session_id: SessionId, authorization: Authorization = None) -> dict[str, str]:
+        if not _is_ticket(session_id, await episodes.secret()):
             raise HTTPException(404, "Unknown session: POST /create_session answers a new one")
         request = _episode_request(body, access, authorization)
         await episodes.open(request, authorization=authorization, episode_id=session_id)
@@ -112,24 +107,24 @@ def _task_routes(access: Access) -> APIRouter:
         return _tools()
 
     @router.get("/splits")
-    async def list_splits(authorization: Authorization) -> list[dict[str, str]]:
+    async def list_splits(authorization: Authorization = None) -> list[dict[str, str]]:
         return [{"name": split, "type": split} for split in Split if _may_use(split, access, authorization)]
 
     @router.post("/tasks")
-    async def list_tasks(body: ListTasks, authorization: Authorization) -> Response:
+    async def list_tasks(body: ListTasks, authorization: Authorization = None) -> Response:
         tasks = task_list(_split(body.split, access, authorization))
         return Response(b'{"tasks":%b,"env_name":"%b"}' % (tasks, TASK_ID.encode()), media_type="application/json")
 
     @router.post("/num_tasks")
-    async def num_tasks(body: ListTasks, authorization: Authorization) -> dict[str, int]:
+    async def num_tasks(body: ListTasks, authorization: Authorization = None) -> dict[str, int]:
         return {"num_tasks": TASKS[_split(body.split, access, authorization)]}
 
     @router.post("/task")
-    async def get_task(body: TaskAt, authorization: Authorization) -> dict[str, Any]:
+    async def get_task(body: TaskAt, authorization: Authorization = None) -> dict[str, Any]:
         return {"task": _task(body.split, body.index, access, authorization), "env_name": TASK_ID}
 
     @router.post("/task_range")
-    async def get_task_range(body: TaskSpan, authorization: Authorization) -> dict[str, Any]:
+    async def get_task_range(body: TaskSpan, authorization: Authorization = None) -> dict[str, Any]:
         tasks = task_span(_split(body.split, access, authorization), body.start, body.stop)
         return {"tasks": tasks, "env_name": TASK_ID}
 
@@ -164,24 +159,19 @@ def _episode_routes(episodes: Episodes) -> APIRouter:
     return router
 
 
-class _Tickets:
-    """Session ids that prove that they were issued here, without a record of them."""
+def _new_ticket(secret: bytes) -> str:
+    """An id for a session: 128 random bits, and what proves without a record that it was issued here."""
+    bits = secrets.token_hex(16)
+    return bits + _proof(bits, secret)
 
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
 
-    def new(self) -> str:
-        """An id: 128 random bits, and what proves them."""
-        bits = secrets.token_hex(16)
-        return bits + self._proof(bits)
+def _is_ticket(session_id: str, secret: bytes) -> bool:
+    bits, proof = session_id[:32], session_id[32:]
+    return hmac.compare_digest(proof.encode(), _proof(bits, secret).encode())
 
-    def issued(self, session_id: str) -> bool:
-        """Whether an id is from here."""
-        bits, proof = session_id[:32], session_id[32:]
-        return hmac.compare_digest(proof.encode(), self._proof(bits).encode())
 
-    def _proof(self, bits: str) -> str:
-        return hmac.new(self._key, bits.encode(), hashlib.sha256).hexdigest()[:32]
+def _proof(bits: str, secret: bytes) -> str:
+    return hmac.new(secret, bits.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _may_use(split: Split, access: Access, authorization: str | None) -> bool:

@@ -4,6 +4,7 @@ import os
 import re
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -106,6 +107,15 @@ class RedisServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait(timeout=10)
+
+    def hang(self) -> None:
+        """Takes connections, and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def flush(self) -> None:
         subprocess.run(self._client("flushall"), capture_output=True, check=True)

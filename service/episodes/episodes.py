@@ -37,6 +37,7 @@ OWNER: ContextVar[str] = ContextVar("owner", default="")  # who makes the reques
 _RETRY_AFTER_S = 5
 _LEASE_S = 6.0
 _POLL_S = 0.05
+_GLANCE_S = 0.5
 _log = logging.getLogger("gauntlet.service")
 
 
@@ -85,10 +86,11 @@ class Episodes:
         return await self._store.running(self._clock())
 
     async def running_if_known(self) -> int | None:
-        """The same, or None where the store cannot be reached."""
+        """The same, or None where the store does not say so at once: probes and scrapes must not wait for it."""
         try:
-            return await self.running()
-        except StoreError:
+            async with asyncio.timeout(_GLANCE_S):
+                return await self.running()
+        except (StoreError, TimeoutError):
             return None
 
     async def open(

@@ -1,5 +1,6 @@
 """Episodes in Redis, for several workers or replicas of the service."""
 
+import asyncio
 import functools
 import logging
 import secrets
@@ -7,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry.trace import SpanKind
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -32,6 +33,8 @@ _ENDED = "{gauntlet}:ended"  # by their last use
 _DEADLINES = "{gauntlet}:deadlines"  # of those that run, and are not being graded
 _SECRET = "{gauntlet}:secret"  # noqa: S105 - where it is kept
 _MARK_BYTES = 8
+_CONNECTIONS = 32  # of one process
+_PATIENCE_S = 10.0  # for one call, with all of its repetitions
 _INDEXES = (_RUNNING, _ENDED, _DEADLINES)
 
 _ADD = """
@@ -80,9 +83,10 @@ def _reported(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutin
     async def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             with span(name, told, SpanKind.CLIENT):
-                return await call(*args, **kwargs)
-        except (RedisError, OSError) as error:
-            _log.error("redis: %s", error)
+                async with asyncio.timeout(_PATIENCE_S):
+                    return await call(*args, **kwargs)
+        except (RedisError, OSError) as error:  # OSError: TimeoutError is one
+            _log.error("redis: %s", str(error) or "no answer in time")
             raise StoreError("Episodes cannot be reached now.", retry_after_s=1) from None
 
     return called
@@ -91,8 +95,8 @@ def _reported(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutin
 class RedisStore:
     """Keeps episodes in a Redis that several processes share; their clocks should agree to about a second.
 
-    Every method raises `StoreError` where Redis does not answer for seconds. A call that was lost on the way is made
-    again: a change that has been made already is known by what it left.
+    Every method raises `StoreError` where Redis does not answer for ten seconds. A call that was lost on the way is
+    made again: a change that has been made already is known by what it left.
     """
 
     def __init__(self, redis: Redis, limit: int, idle_s: int) -> None:
@@ -114,8 +118,16 @@ class RedisStore:
         """A store at an address such as ``redis://:password@host:6379/0``."""
         retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), retries=10)
         errors: list[type[Exception]] = [RedisConnectionError, RedisTimeoutError]
-        redis = Redis.from_url(url, retry=retry, retry_on_error=errors, socket_timeout=5, socket_connect_timeout=2)
-        return cls(redis, limit, idle_s)
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=None,  # a call waits for one until its patience ends
+            retry=retry,
+            retry_on_error=errors,
+            socket_timeout=5,
+            socket_connect_timeout=2,
+        )
+        return cls(Redis.from_pool(pool), limit, idle_s)
 
     @_reported
     async def add(self, state: EpisodeState, now: float, *, replace: bool) -> Added:

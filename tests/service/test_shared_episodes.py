@@ -1,8 +1,10 @@
 """Episodes of several processes in one real Redis."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
+import httpx
 import pytest
 
 from service.access import Access
@@ -16,7 +18,7 @@ from service.sandbox import Sandbox, SandboxConfig, Status
 from service.settings import Settings
 from service.task import Suite
 from tests.conformance.clients import EXAMPLES
-from tests.conftest import RedisServer
+from tests.conftest import RedisServer, running_service
 
 pytestmark = pytest.mark.anyio
 
@@ -225,6 +227,13 @@ async def test_idle_episodes_are_forgotten_by_redis_itself(
     await process.episodes.leave()
 
 
+async def test_any_number_of_calls_at_a_time_finds_its_episodes(pair: tuple[Process, Process]) -> None:
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(step_limit=4))
+    views = await asyncio.gather(*(process.episodes.view(begun.id) for process in (one, other) for _ in range(500)))
+    assert {view.id for view in views} == {begun.id}
+
+
 async def test_a_redis_that_is_restarted_costs_time_and_nothing_else(
     pair: tuple[Process, Process], redis_server: RedisServer
 ) -> None:
@@ -239,6 +248,33 @@ async def test_a_redis_that_is_restarted_costs_time_and_nothing_else(
     graded = await submitting
     assert (graded.reward, graded.steps) == (1.0, 2)
     assert (await one.episodes.view(begun.id)).reward == 1.0
+
+
+async def test_while_redis_hangs_probes_answer_and_grades_go_on(redis_server: RedisServer) -> None:
+    with running_service(GAUNTLET_REDIS_URL=redis_server.url) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            episode = (await client.post("/episodes", json={})).json()["id"]
+            redis_server.hang()
+            try:
+                opening = asyncio.create_task(client.post("/episodes", json={}))
+                for _ in range(3):
+                    for path in ("/health", "/ready", "/metrics"):
+                        started = time.perf_counter()
+                        answer = await client.get(path)
+                        assert (answer.status_code, time.perf_counter() - started < 2) == (200, True), path
+                assert (await client.get("/health")).json()["capacity"]["episodes"] is None
+                assert (await client.post("/grade", json={"code": ORACLE})).json()["score"] == 1.0
+                started = time.perf_counter()
+                refused = await opening
+                assert time.perf_counter() - started < 11
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+                assert refused.json()["code"] == "store_unavailable"
+            finally:
+                redis_server.go_on()
+            async with asyncio.timeout(10):
+                while (await client.get("/health")).json()["capacity"]["episodes"] is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            assert (await client.get(f"/episodes/{episode}")).json()["status"] == "running"
 
 
 async def test_a_redis_that_is_gone_is_said_as_such(sandbox: Sandbox, clock: Clock) -> None:

@@ -37,7 +37,7 @@ OWNER: ContextVar[str] = ContextVar("owner", default="")  # who makes the reques
 _RETRY_AFTER_S = 5
 _LEASE_S = 6.0
 _POLL_S = 0.05
-_GLANCE_S = 0.5
+_GLANCE_S = 0.2
 _log = logging.getLogger("gauntlet.service")
 
 

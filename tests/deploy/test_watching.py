@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conformance.clients import EXAMPLES
-from tests.conftest import ServiceProcess, running_service
+from tests.conftest import RedisServer, ServiceProcess, running_service
 from tests.deploy import prometheus
 from tests.deploy.prometheus import ROOT, Prometheus, eventually, running_prometheus
 
@@ -24,7 +24,7 @@ pytestmark = [prometheus.NEEDED, pytest.mark.timeout(300)]  # where Prometheus i
 
 PLACE = ROOT / "deploy" / "observability"
 PANELS = [p for p in json.loads((PLACE / "grafana" / "dashboard.json").read_text())["panels"] if p["type"] != "row"]
-SCRAPE_S = 0.25
+SCRAPE_S = 0.5
 ORACLE = (EXAMPLES / "solution.py").read_text()
 NAIVE = "def process_batch(events, state):\n    return {}"
 EXPRESSIONS = {
@@ -86,10 +86,10 @@ def work(url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+def watch(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Watch]:
     place = tmp_path_factory.mktemp("prometheus")
-    limits = {"GAUNTLET_QUEUE": "1", "GAUNTLET_EPISODES": "1"}
-    with running_service(**limits) as service, running_prometheus(shortened(place, service.url), place) as watching:
+    settings = {"GAUNTLET_QUEUE": "1", "GAUNTLET_EPISODES": "1", "GAUNTLET_REDIS_URL": redis_server.url}
+    with running_service(**settings) as service, running_prometheus(shortened(place, service.url), place) as watching:
         assert eventually(lambda: watching.ask("up == 1"), seconds=20), (place / "log").read_text()
         time.sleep(10 * SCRAPE_S)  # of rest, longer than alerts wait
         fired_at_rest = set(watching.firing())
@@ -172,6 +172,16 @@ def test_alerts_tell_of_what_is_wrong_and_of_nothing_else(watch: Watch) -> None:
     assert re.match(r"[\d.]+% of the calls were refused", refusing["annotations"]["description"])
     assert watch.prometheus.firing().keys() <= {"GauntletRefusing", "GauntletQueueNearLimit"}  # there is one place
     assert shown(watch, "Alerts firing")[""] >= 1
+
+
+def test_a_redis_that_does_not_answer_is_told(watch: Watch, redis_server: RedisServer) -> None:
+    redis_server.hang()
+    try:
+        assert eventually(lambda: watch.prometheus.firing().get("GauntletStoreUnreachable"), seconds=20)
+        assert "GauntletDown" not in watch.prometheus.firing()
+    finally:
+        redis_server.go_on()
+    assert eventually(lambda: "GauntletStoreUnreachable" not in watch.prometheus.firing(), seconds=20)
 
 
 def test_the_death_of_the_service_is_told(watch: Watch) -> None:

@@ -244,27 +244,31 @@ class Episodes:
         state = await asyncio.shield(self._grade_in_background(begun))
         return self._response(state, grade_text(state.grade) if state.grade else FAULT_TEXT)
 
-    def _grade_in_background(self, state: EpisodeState) -> asyncio.Task[EpisodeState]:
-        task = asyncio.create_task(self._graded(state))
+    def _grade_in_background(self, state: EpisodeState, *, again: bool = False) -> asyncio.Task[EpisodeState]:
+        task = asyncio.create_task(self._graded(state, again=again))
         self._grading[state.birth] = task
         task.add_done_callback(lambda _: self._grading.pop(state.birth, None))
         task.add_done_callback(_retrieved)
         return task
 
-    async def _graded(self, state: EpisodeState) -> EpisodeState:
+    async def _graded(self, state: EpisodeState, *, again: bool) -> EpisodeState:
         """Grades an episode's submission.
 
+        Args:
+            state: whose.
+            again: whether its client has been promised a grade: then it stays to be graded where there is no capacity.
+
         Raises:
-            InputError, OverloadedError: it was not graded, and the episode goes on.
+            InputError, OverloadedError: it was not graded; unless it was promised, the episode goes on.
         """
         keeping = asyncio.create_task(self._keep_lease(state))
         try:
             grade = await self._grade(state)
         except (InputError, OverloadedError):
-            await self._changed_if_mine(state, EpisodeState.refused)
+            await self._changed_if_mine(state, EpisodeState.handed_on if again else EpisodeState.refused)
             raise
         except asyncio.CancelledError:
-            await self._changed_if_mine(state, lambda mine: mine.graded_by("", 0))
+            await self._changed_if_mine(state, EpisodeState.handed_on)
             raise
         finally:
             keeping.cancel()
@@ -286,7 +290,8 @@ class Episodes:
         while True:
             await asyncio.sleep(_LEASE_S / 3)
             until = self._clock() + _LEASE_S
-            await self._changed_if_mine(state, lambda mine: mine.graded_by(self._me, until))  # noqa: B023
+            with contextlib.suppress(StoreError):  # which may be back by the next time
+                await self._changed_if_mine(state, lambda mine: mine.graded_by(self._me, until))  # noqa: B023
 
     async def _looked_at(self, key: str) -> EpisodeState:
         """An episode as it is; a grade that its owner has left is taken over."""
@@ -299,7 +304,7 @@ class Episodes:
 
         taken = await self._changed(key, taken_over)
         if taken.grading is not None and taken.grading.owner == self._me and taken.birth not in self._grading:
-            self._grade_in_background(taken)
+            self._grade_in_background(taken, again=True)
         return taken
 
     async def _changed(self, key: str, change: Callable[[EpisodeState], EpisodeState]) -> EpisodeState:

@@ -117,6 +117,10 @@ class EpisodeState(BaseModel):
             return self
         return self._with(grading=self.grading.model_copy(update={"owner": owner, "until": until}))
 
+    def handed_on(self) -> Self:
+        """Its submission is to be graded by whoever looks next."""
+        return self.graded_by("", 0)
+
     def refused(self) -> Self:
         """Its submission was not graded, through nobody's fault: the episode goes on."""
         return self._with(grading=None)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.anyio
 ORACLE = (EXAMPLES / "solution.py").read_text()
 SLOW = f"import time\ntime.sleep(0.4)\n{ORACLE}"
 TRY = {"expression": "1 + 1"}
+PLACES = 256
 
 
 class Clock:
@@ -41,7 +43,8 @@ class Process:
     def __init__(self, sandbox: Sandbox, clock: Clock, store: RedisStore) -> None:
         settings = Settings(episodes=4, episode_steps=4)
         self.metrics = Metrics(statuses=Status, outcomes=OUTCOMES)
-        gauntlet = Gauntlet(settings, sandbox, Admission(256, self.metrics.refused), self.metrics)
+        self.admission = Admission(PLACES, self.metrics.refused)
+        gauntlet = Gauntlet(settings, sandbox, self.admission, self.metrics)
         self.episodes = Episodes(settings, gauntlet, Access(None), self.metrics, store, clock=clock)
 
     def ended(self, outcome: str) -> float:
@@ -162,6 +165,27 @@ async def test_a_grade_whose_process_died_is_taken_over_by_whoever_is_asked(
     clock.now += 2
     assert (await ended(other, begun.id)).reward == 1.0
     assert other.ended("submitted") == 1
+    with pytest.raises(StoreError):
+        await submitting
+
+
+async def test_a_grade_that_is_taken_over_by_a_full_process_is_not_lost(
+    pair: tuple[Process, Process], clock: Clock
+) -> None:
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+    await taken(other, begun.id)
+    await one.die()
+    clock.now += 7
+    with ExitStack() as places:
+        for _ in range(PLACES):
+            places.enter_context(other.admission.enter())
+        for _ in range(3):
+            assert (await other.episodes.view(begun.id)).status is EpisodeStatus.GRADING
+            await asyncio.gather(*other.episodes._grading.values(), return_exceptions=True)
+        assert other.ended("submitted") == 0
+    assert (await ended(other, begun.id)).reward == 1.0
     with pytest.raises(StoreError):
         await submitting
 

@@ -8,12 +8,13 @@ import secrets
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any
 
 from service.access import Access
+from service.episodes.changes import Changes
 from service.episodes.models import EpisodeRequest, EpisodeStatus, EpisodeView, ToolResponse
 from service.episodes.state import EpisodeState, Grading
-from service.episodes.store import NoPlaceError, Store, TakenError
+from service.episodes.store import Change, NoPlaceError, Store, TakenError
 from service.errors import (
     CapacityError,
     EpisodeExistsError,
@@ -26,6 +27,7 @@ from service.errors import (
     UnknownToolError,
 )
 from service.gauntlet import Gauntlet
+from service.logs import REQUEST_ID
 from service.metrics import Metrics
 from service.schemas import ExecuteResponse, GradeResponse
 from service.settings import Settings
@@ -51,7 +53,7 @@ class Episodes:
 
     Where several processes share a store, a submission is graded by the one that took it, which says every few seconds
     that it still does. Should it fall silent, the process that is asked for the episode next takes the grade over: it
-    has one reward, whoever grades it.
+    has one reward, whoever grades it. A submission that is made again under its request's id is told the same.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class Episodes:
         self._access = access
         self._metrics = metrics
         self._store = store
+        self._changes = Changes(store, settings.episode_idle_s, metrics, clock)
         self._clock = clock
         self._me = secrets.token_hex(8)
-        self._grading: dict[str, asyncio.Task[EpisodeState]] = {}  # by the episode's birth
+        self._grading: dict[str, asyncio.Task[EpisodeState | None]] = {}  # by the episode's birth
 
     @property
     def limit(self) -> int:
@@ -150,12 +153,16 @@ class Episodes:
         """
         key = _key(episode_id)
         state = await self._looked_at(key)
+        if tool == "submit_code" and state.submission is not None and state.submission == _submission(arguments):
+            state = await self._after_grading(key)
+            if state.outcome is not None:
+                return self._told(state)
         state.check_running()
         match tool:
             case "python_expression":
                 return await self._execute(key, _only("expression", arguments))
             case "submit_code":
-                return await self._submit(key, _only("code", arguments))
+                return await self._submit(key, _only("code", arguments), _submission(arguments))
         raise UnknownToolError("There is no such tool: use python_expression or submit_code.")
 
     async def end(self, episode_id: str) -> EpisodeView:
@@ -166,14 +173,8 @@ class Episodes:
             OverloadedError: there was no capacity for the grade that was waited for; the episode goes on.
         """
         key = _key(episode_id)
-        state = await self._looked_at(key)
-        while state.status is EpisodeStatus.GRADING:
-            if (task := self._grading.get(state.birth)) is not None:
-                await asyncio.shield(task)
-            else:  # in another process
-                await asyncio.sleep(_POLL_S)
-            state = await self._looked_at(key)
-        return (await self._changed(key, EpisodeState.abandoned)).view(self._clock())
+        await self._after_grading(key)
+        return (await self._changes.make(key, EpisodeState.abandoned)).view(self._clock())
 
     async def close(self, episode_id: str) -> None:
         """Forgets an episode.
@@ -181,10 +182,7 @@ class Episodes:
         Raises:
             NoEpisodeError: there is none of this id.
         """
-        state = await self._store.remove(_key(episode_id), self._clock())
-        if state is None:
-            self._raise_no_episode()
-        self._count(state, state.settled(self._clock()).abandoned())
+        await self._changes.remove(_key(episode_id))
 
     async def secret(self) -> bytes:
         """32 random bytes, by which any process of a store knows what another one has handed out."""
@@ -223,36 +221,42 @@ class Episodes:
         for _ in range(added.forgotten):
             self._metrics.episode_ended(EpisodeStatus.ABANDONED)
         if added.replaced is not None:
-            self._count(added.replaced, added.replaced.settled(now).abandoned())
+            self._changes.count(added.replaced, added.replaced.settled(now).abandoned())
         return state.view(now)
 
     async def _execute(self, key: str, expression: str) -> ToolResponse:
-        begun = await self._changed(key, EpisodeState.stepping)
+        stepping = asyncio.ensure_future(self._changes.make(key, lambda state: state.stepping(self._clock())))
         try:
+            begun = await asyncio.shield(stepping)
             execution = await self._gauntlet.execute(expression)
         except BaseException:
-            await asyncio.shield(self._changed_if_same(begun, EpisodeState.not_stepped))
+            await asyncio.shield(self._not_stepped(stepping))
             raise
-        state = await self._changed_if_same(begun, EpisodeState.stepped)
+        state = await self._changes.if_same(begun, EpisodeState.stepped)
         return self._response(state, execution_text(execution, state.step_limit - state.steps), execution)
 
-    async def _submit(self, key: str, code: str) -> ToolResponse:
+    async def _not_stepped(self, stepping: asyncio.Future[EpisodeState]) -> None:
+        """Takes a step back that has come to nothing, also one that is only just being taken."""
+        with contextlib.suppress(GauntletError):
+            await self._changes.if_same(await stepping, EpisodeState.not_stepped)
+
+    async def _submit(self, key: str, code: str, submission: str | None) -> ToolResponse:
         """Has a submission graded, to the end, whether or not somebody still waits for it."""
         self._gauntlet.check_source("code", code)
         grading = Grading(code=code, owner=self._me, until=self._clock() + _LEASE_S)
-        begun = await self._changed(key, lambda state: state.submitting(grading))
-        state = await asyncio.shield(self._grade_in_background(begun))
-        return self._response(state, grade_text(state.grade) if state.grade else FAULT_TEXT)
+        begun = await self._changes.make(key, lambda state: state.submitting(grading, submission))
+        graded = await asyncio.shield(self._grade_in_background(begun))
+        return self._told(graded or await self._after_grading(key))
 
-    def _grade_in_background(self, state: EpisodeState, *, again: bool = False) -> asyncio.Task[EpisodeState]:
+    def _grade_in_background(self, state: EpisodeState, *, again: bool = False) -> asyncio.Task[EpisodeState | None]:
         task = asyncio.create_task(self._graded(state, again=again))
         self._grading[state.birth] = task
         task.add_done_callback(lambda _: self._grading.pop(state.birth, None))
         task.add_done_callback(_retrieved)
         return task
 
-    async def _graded(self, state: EpisodeState, *, again: bool) -> EpisodeState:
-        """Grades an episode's submission.
+    async def _graded(self, state: EpisodeState, *, again: bool) -> EpisodeState | None:
+        """Grades an episode's submission; answers None where another process has taken it over, whose grade counts.
 
         Args:
             state: whose.
@@ -265,15 +269,17 @@ class Episodes:
         try:
             grade = await self._grade(state)
         except (InputError, OverloadedError):
-            await self._changed_if_mine(state, EpisodeState.handed_on if again else EpisodeState.refused)
+            await self._change_mine(state, EpisodeState.handed_on if again else EpisodeState.refused)
             raise
         except asyncio.CancelledError:
-            await self._changed_if_mine(state, EpisodeState.handed_on)
+            await self._change_mine(state, EpisodeState.handed_on)
             raise
         finally:
             keeping.cancel()
-        await self._changed_if_mine(state, lambda mine: mine.graded(grade))
-        return state.graded(grade)
+        try:
+            return await self._changes.if_graded_by(self._me, state, lambda mine: mine.graded(grade))
+        except NoEpisodeError:
+            return state.graded(grade)  # it is kept no more, but its client has waited
 
     async def _grade(self, state: EpisodeState) -> GradeResponse | None:
         assert state.grading is not None  # noqa: S101 - it is why it is called
@@ -291,83 +297,53 @@ class Episodes:
             await asyncio.sleep(_LEASE_S / 3)
             until = self._clock() + _LEASE_S
             with contextlib.suppress(StoreError):  # which may be back by the next time
-                await self._changed_if_mine(state, lambda mine: mine.graded_by(self._me, until))  # noqa: B023
+                await self._change_mine(state, lambda mine: mine.graded_by(self._me, until))  # noqa: B023
+
+    async def _change_mine(self, begun: EpisodeState, change: Change) -> None:
+        with contextlib.suppress(NoEpisodeError):
+            await self._changes.if_graded_by(self._me, begun, change)
+
+    async def _after_grading(self, key: str) -> EpisodeState:
+        """An episode once nothing of it is being graded any more."""
+        while (state := await self._looked_at(key)).status is EpisodeStatus.GRADING:
+            if (task := self._grading.get(state.birth)) is not None:
+                await asyncio.shield(task)
+            else:  # in another process
+                await asyncio.sleep(_POLL_S)
+        return state
 
     async def _looked_at(self, key: str) -> EpisodeState:
         """An episode as it is; a grade that its owner has left is taken over."""
-        state = await self._changed(key, lambda state: state)
+        state = await self._changes.make(key, lambda state: state)
         if state.grading is None or state.grading.until > self._clock():
             return state
 
         def taken_over(now: EpisodeState) -> EpisodeState:
             return now if now.grading != state.grading else now.graded_by(self._me, self._clock() + _LEASE_S)
 
-        taken = await self._changed(key, taken_over)
+        taken = await self._changes.make(key, taken_over)
         if taken.grading is not None and taken.grading.owner == self._me and taken.birth not in self._grading:
             self._grade_in_background(taken, again=True)
         return taken
 
-    async def _changed(self, key: str, change: Callable[[EpisodeState], EpisodeState]) -> EpisodeState:
-        """Changes an episode that its time may have ended."""
-        now = self._clock()
-        failure: GauntletError | None = None
-
-        def settled_and_changed(state: EpisodeState) -> EpisodeState:
-            nonlocal failure
-            failure, state = None, state.settled(now)
-            try:
-                return change(state)
-            except GauntletError as error:  # that its time is over is kept all the same
-                failure = error
-                return state
-
-        states = await self._store.change(key, now, settled_and_changed)
-        if states is None:
-            self._raise_no_episode()
-        self._count(*states)
-        if failure is not None:
-            raise failure
-        return states[1]
-
-    async def _changed_if_same(
-        self, begun: EpisodeState, change: Callable[[EpisodeState], EpisodeState]
-    ) -> EpisodeState:
-        """Changes an episode unless it was begun anew or forgotten; then what it would have become is answered."""
-        with contextlib.suppress(NoEpisodeError):
-            changed = await self._changed(
-                begun.key, lambda state: change(state) if state.birth == begun.birth else state
-            )
-            if changed.birth == begun.birth:
-                return changed
-        return change(begun.abandoned())
-
-    async def _changed_if_mine(self, begun: EpisodeState, change: Callable[[EpisodeState], EpisodeState]) -> None:
-        """Changes an episode whose submission this process grades, if nobody has taken it over."""
-
-        def mine(state: EpisodeState) -> EpisodeState:
-            is_mine = state.birth == begun.birth and state.grading is not None and state.grading.owner == self._me
-            return change(state) if is_mine else state
-
-        with contextlib.suppress(NoEpisodeError):
-            await self._changed(begun.key, mine)
-
-    def _count(self, before: EpisodeState, after: EpisodeState) -> None:
-        if before.outcome is None and after.outcome is not None:
-            self._metrics.episode_ended(after.outcome)
+    def _told(self, state: EpisodeState) -> ToolResponse:
+        return self._response(state, grade_text(state.grade) if state.grade else FAULT_TEXT)
 
     def _response(self, state: EpisodeState, text: str, execution: ExecuteResponse | None = None) -> ToolResponse:
         return ToolResponse(**dict(state.view(self._clock())), text=text, execution=execution)
-
-    def _raise_no_episode(self) -> NoReturn:
-        raise NoEpisodeError(
-            "There is no such episode: it was never opened, it was closed, or it was idle for"
-            f" {self._settings.episode_idle_s} seconds."
-        )
 
 
 def _key(episode_id: str) -> str:
     """What an episode is kept under, so that another owner's is looked for in vain, and as one that there never was."""
     return hashlib.sha256(f"{OWNER.get()}:{episode_id}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _submission(arguments: Any) -> str | None:
+    """What tells a call that is made again from a second one: a proxy makes it whose replica has failed."""
+    request_id = REQUEST_ID.get()
+    if request_id is None:
+        return None
+    return hashlib.sha256(f"{request_id}:{arguments}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _only(name: str, arguments: Any) -> str:
@@ -383,7 +359,7 @@ def _bounded(name: str, wanted: float | None, most: int) -> float:
     return most if wanted is None else wanted
 
 
-def _retrieved(task: asyncio.Task[EpisodeState]) -> None:
+def _retrieved(task: asyncio.Task[Any]) -> None:
     """Has a refusal that nobody waits for known, so that it is no complaint at the end."""
     if not task.cancelled():
         task.exception()

@@ -30,7 +30,7 @@ T = TypeVar("T")
 _EPISODE = "{gauntlet}:episode:"
 _RUNNING = "{gauntlet}:running"  # by their last use: those that have not ended
 _ENDED = "{gauntlet}:ended"  # by their last use
-_DEADLINES = "{gauntlet}:deadlines"  # of those that run, and are not being graded
+_DEADLINES = "{gauntlet}:deadlines"  # when those end by themselves that are not being graded
 _SECRET = "{gauntlet}:secret"  # noqa: S105 - where it is kept
 _MARK_BYTES = 8
 _CONNECTIONS = 32  # of one process
@@ -86,7 +86,7 @@ def _reported(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutin
                 async with asyncio.timeout(_PATIENCE_S):
                     return await call(*args, **kwargs)
         except (RedisError, OSError) as error:  # OSError: TimeoutError is one
-            _log.error("redis: %s", str(error) or "no answer in time")
+            _log.error("redis: %s", _words_of(error))
             raise StoreError("Episodes cannot be reached now.", retry_after_s=1) from None
 
     return called
@@ -124,8 +124,9 @@ class RedisStore:
             timeout=None,  # a call waits for one until its patience ends
             retry=retry,
             retry_on_error=errors,
-            socket_timeout=5,
+            socket_timeout=None,  # it would lose cancellations, by the wait_for of Python 3.11
             socket_connect_timeout=2,
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         )
         return cls(Redis.from_pool(pool), limit, idle_s)
 
@@ -135,7 +136,7 @@ class RedisStore:
         text = _packed(state)
         limits = (self._idle_s, self._limit, int(replace))
         answer: Sequence[Any] = await self._add(
-            keys=_keys(state.key), args=[state.key, text, now, state.deadline, *limits, _EPISODE]
+            keys=_keys(state.key), args=[state.key, text, now, state.ends_at, *limits, _EPISODE]
         )
         match answer:
             case [b"taken"]:
@@ -153,7 +154,7 @@ class RedisStore:
             before = _unpacked(old)
             after = change(before)
             new = old if after is before else _packed(after)
-            args = [key, old, new, now, self._idle_s, _index_of(after), after.deadline]
+            args = [key, old, new, now, self._idle_s, _index_of(after), after.ends_at]
             if await self._swap(keys=_keys(key), args=args):
                 return before, after
         return None
@@ -196,6 +197,11 @@ class RedisStore:
     async def close(self) -> None:
         """Closes its connections."""
         await self._redis.aclose()
+
+
+def _words_of(error: Exception) -> str:
+    """What Redis says, without the command that it says it of."""
+    return str(error).rpartition("caused error: ")[2] or f"no answer within {_PATIENCE_S:g} s"
 
 
 def _packed(state: EpisodeState) -> bytes:

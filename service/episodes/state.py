@@ -10,6 +10,8 @@ from service.schemas import GradeResponse
 
 __all__ = ["EpisodeState", "Grading"]
 
+_LOST_STEP_S = 60.0
+
 _ENDED = {
     EpisodeStatus.GRADING: "The episode's submission is being graded.",
     EpisodeStatus.SUBMITTED: "The episode has ended: its submission was graded.",
@@ -47,9 +49,11 @@ class EpisodeState(BaseModel):
         step_limit: tool calls.
         deadline: Unix time.
         steps: tool calls so far, with those under way.
+        stepped_at: when the last one began, Unix time.
         outcome: how it ended, None while it has not.
         grade: of its submission.
         grading: its submission, while that is graded.
+        submission: the call that handed it in, of which another one with the same id and code is no second attempt.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,9 +65,11 @@ class EpisodeState(BaseModel):
     step_limit: int
     deadline: float
     steps: int = 0
+    stepped_at: float = 0.0
     outcome: EpisodeStatus | None = None
     grade: GradeResponse | None = None
     grading: Grading | None = None
+    submission: str | None = None
 
     @property
     def status(self) -> EpisodeStatus:
@@ -72,11 +78,18 @@ class EpisodeState(BaseModel):
             return self.outcome
         return EpisodeStatus.RUNNING if self.grading is None else EpisodeStatus.GRADING
 
+    @property
+    def ends_at(self) -> float:
+        """When it ends if nothing is done, Unix time: its last step may be lost with the process that ran it."""
+        if self.steps < self.step_limit:
+            return self.deadline
+        return min(self.deadline, self.stepped_at + _LOST_STEP_S)
+
     def settled(self, now: float) -> Self:
-        """Ended by its time, if that is over and nothing is being graded."""
-        if self.status is EpisodeStatus.RUNNING and now >= self.deadline:
-            return self._with(outcome=EpisodeStatus.TIME_LIMIT)
-        return self
+        """Ended by its time or by a last step that does not come back, if nothing is being graded."""
+        if self.status is not EpisodeStatus.RUNNING or now < self.ends_at:
+            return self
+        return self._with(outcome=EpisodeStatus.TIME_LIMIT if now >= self.deadline else EpisodeStatus.STEP_LIMIT)
 
     def check_running(self) -> None:
         """Lets a call pass.
@@ -89,10 +102,10 @@ class EpisodeState(BaseModel):
         if self.steps >= self.step_limit:  # calls of before are still under way
             raise EpisodeFinishedError(_ENDED[EpisodeStatus.STEP_LIMIT])
 
-    def stepping(self) -> Self:
+    def stepping(self, now: float) -> Self:
         """One more step, under way."""
         self.check_running()
-        return self._with(steps=self.steps + 1)
+        return self._with(steps=self.steps + 1, stepped_at=now)
 
     def not_stepped(self) -> Self:
         """A step that was under way has come to nothing, and costs nothing."""
@@ -104,12 +117,12 @@ class EpisodeState(BaseModel):
             return self._with(outcome=EpisodeStatus.STEP_LIMIT)
         return self
 
-    def submitting(self, grading: Grading) -> Self:
+    def submitting(self, grading: Grading, submission: str | None) -> Self:
         """Out of play, with a submission that is graded; the same one a second time changes nothing."""
         if self.grading == grading:
             return self
         self.check_running()
-        return self._with(grading=grading)
+        return self._with(grading=grading, submission=submission)
 
     def graded_by(self, owner: str, until: float) -> Self:
         """Its submission is graded by somebody else, or by the same one for longer."""
@@ -123,7 +136,7 @@ class EpisodeState(BaseModel):
 
     def refused(self) -> Self:
         """Its submission was not graded, through nobody's fault: the episode goes on."""
-        return self._with(grading=None)
+        return self._with(grading=None, submission=None)
 
     def graded(self, grade: GradeResponse | None) -> Self:
         """Ended by its submission; without a grade, through the service's fault."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ from service.episodes import OUTCOMES, EpisodeRequest, Episodes, EpisodeStatus, 
 from service.episodes.redis_store import RedisStore
 from service.errors import CapacityError, EpisodeFinishedError, NoEpisodeError, StoreError
 from service.gauntlet import Gauntlet
+from service.logs import REQUEST_ID
 from service.metrics import Metrics
 from service.sandbox import Sandbox, SandboxConfig, Status
 from service.settings import Settings
@@ -54,7 +55,7 @@ class Process:
     async def die(self) -> None:
         """As if killed: nothing that it does is heard of any more."""
         await self.episodes._store.close()
-        self.episodes._store = Unreachable()  # type: ignore[assignment]
+        self.episodes._changes._store = Unreachable()  # type: ignore[assignment]
 
 
 class Unreachable:
@@ -188,6 +189,99 @@ async def test_a_grade_that_is_taken_over_by_a_full_process_is_not_lost(
     assert (await ended(other, begun.id)).reward == 1.0
     with pytest.raises(StoreError):
         await submitting
+
+
+async def test_a_grade_that_another_process_has_taken_over_counts_alone(
+    pair: tuple[Process, Process], clock: Clock
+) -> None:
+    """A process may be held up for so long that it is taken for dead; its grade is then told by nobody."""
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    late = f"import time\nis_late = time.time() > {time.time() + 0.7}\ntime.sleep(1)\n"
+    code = f"{late}{ORACLE}\nif is_late: process_batch = None"
+    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": code}))
+    await taken(other, begun.id)
+    await asyncio.sleep(0.8)
+    clock.now += 7
+    assert (await ended(other, begun.id)).reward == 0.0
+    told = await submitting
+    assert (told.reward, told.grade) == (0.0, (await one.episodes.view(begun.id)).grade)
+    assert (one.ended("submitted"), other.ended("submitted")) == (0, 1)
+
+
+@contextmanager
+def request(name: str) -> Iterator[None]:
+    token = REQUEST_ID.set(name)
+    yield
+    REQUEST_ID.reset(token)
+
+
+async def test_a_submission_that_is_made_again_under_its_requests_id_is_told_the_same(
+    pair: tuple[Process, Process],
+) -> None:
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    with request("a"):
+        submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+        await taken(other, begun.id)
+        again = await other.episodes.call(begun.id, "submit_code", {"code": SLOW})
+    assert again.reward == 1.0
+    assert again == await submitting
+    with request("a"):
+        assert await other.episodes.call(begun.id, "submit_code", {"code": SLOW}) == again
+    for name, code in (("a", ORACLE), ("b", SLOW)):
+        with request(name), pytest.raises(EpisodeFinishedError):
+            await other.episodes.call(begun.id, "submit_code", {"code": code})
+    assert (one.ended("submitted"), other.ended("submitted")) == (1, 0)
+
+
+async def test_a_submission_whose_process_died_is_graded_for_whoever_makes_it_again(
+    pair: tuple[Process, Process], clock: Clock
+) -> None:
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    with request("a"):
+        submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+        await taken(other, begun.id)
+        await one.die()
+        again = asyncio.create_task(other.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+        await asyncio.sleep(0.2)
+        clock.now += 7
+        assert (await again).reward == 1.0
+    with pytest.raises(StoreError):
+        await submitting
+
+
+async def test_calls_that_are_given_up_at_any_moment_cost_no_step(pair: tuple[Process, Process]) -> None:
+    one, _ = pair
+    begun = await one.episodes.open(EpisodeRequest(step_limit=4))
+    nap = {"expression": "__import__('time').sleep(0.2)"}
+    for number in range(40):
+        calling = asyncio.create_task(one.episodes.call(begun.id, "python_expression", nap))
+        await asyncio.sleep(number / 10_000)
+        calling.cancel()
+        await asyncio.wait([calling])
+        assert calling.cancelled()
+    await seen(one, begun.id, lambda view: view.steps == 0)
+    assert one.admission.requests == 0
+
+
+async def test_a_last_step_that_is_lost_with_its_process_ends_its_episode(
+    pair: tuple[Process, Process], clock: Clock
+) -> None:
+    one, other = pair
+    begun = await one.episodes.open(EpisodeRequest(step_limit=1))
+    calling = asyncio.create_task(one.episodes.call(begun.id, "python_expression", TRY))
+    await seen(other, begun.id, lambda view: view.steps == 1)
+    await one.die()
+    with pytest.raises(StoreError):
+        await calling
+    clock.now += 59
+    assert (await other.episodes.view(begun.id)).status is EpisodeStatus.RUNNING
+    clock.now += 2
+    assert await other.episodes.running() == 0
+    view = await other.episodes.view(begun.id)
+    assert (view.status, view.reward) == (EpisodeStatus.STEP_LIMIT, 0.0)
 
 
 async def test_a_grade_that_takes_long_stays_with_its_process(

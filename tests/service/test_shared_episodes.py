@@ -27,6 +27,7 @@ pytestmark = pytest.mark.anyio
 ORACLE = (EXAMPLES / "solution.py").read_text()
 SLOW = f"import time\ntime.sleep(0.4)\n{ORACLE}"
 TRY = {"expression": "1 + 1"}
+NAP = {"expression": "__import__('time').sleep(0.3)"}
 PLACES = 256
 
 
@@ -255,9 +256,8 @@ async def test_a_submission_whose_process_died_is_graded_for_whoever_makes_it_ag
 async def test_calls_that_are_given_up_at_any_moment_cost_no_step(pair: tuple[Process, Process]) -> None:
     one, _ = pair
     begun = await one.episodes.open(EpisodeRequest(step_limit=4))
-    nap = {"expression": "__import__('time').sleep(0.2)"}
     for number in range(40):
-        calling = asyncio.create_task(one.episodes.call(begun.id, "python_expression", nap))
+        calling = asyncio.create_task(one.episodes.call(begun.id, "python_expression", NAP))
         await asyncio.sleep(number / 10_000)
         calling.cancel()
         await asyncio.wait([calling])
@@ -271,7 +271,7 @@ async def test_a_last_step_that_is_lost_with_its_process_ends_its_episode(
 ) -> None:
     one, other = pair
     begun = await one.episodes.open(EpisodeRequest(step_limit=1))
-    calling = asyncio.create_task(one.episodes.call(begun.id, "python_expression", TRY))
+    calling = asyncio.create_task(one.episodes.call(begun.id, "python_expression", NAP))
     await seen(other, begun.id, lambda view: view.steps == 1)
     await one.die()
     with pytest.raises(StoreError):

@@ -39,6 +39,10 @@ class ApiToken:
         return cls(SecretStr(secret), until)
 
 
+_NONE = "This service takes calls with a token only: send it as `Authorization: Bearer …`."
+_WRONG = "What was sent as `Authorization` is no token of this service, or its time is over."
+
+
 class Access:
     """Lets in who has a token, where there are any, and keeps the seeds of the test split for those who evaluate.
 
@@ -77,7 +81,7 @@ class Access:
         if self._evaluation is not None:
             holds |= hmac.compare_digest(given, self._evaluation)
         if not holds:
-            raise UnauthorizedError("This service takes calls with a token only: send it as `Authorization: Bearer …`.")
+            raise UnauthorizedError(_WRONG if authorization else _NONE)
         return given.hex()
 
     def check_seed(self, seed: int | None, authorization: str | None) -> None:

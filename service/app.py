@@ -86,12 +86,14 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
             condition.report = await sandbox.start()
         except StartError as error:
             condition.fault = str(error)
-        refreshing = asyncio.create_task(live.keep_fresh()) if metrics_folder is not None else None
+        beside = [asyncio.create_task(episodes.greet())]
+        if metrics_folder is not None:
+            beside.append(asyncio.create_task(live.keep_fresh()))
         try:
             yield
         finally:
-            if refreshing is not None:
-                refreshing.cancel()
+            for task in beside:
+                task.cancel()
             admission.draining = True
             await episodes.leave()
             await sandbox.stop()

@@ -20,7 +20,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Refuses a request whose line and headers do not end within 64 KiB; the parser itself would gather any amount.
 
     Trailers after a chunked body are bounded in the same way, and dropped: nobody reads them. A connection on which no
-    whole request comes in time is closed. When the server ends, who has connected has half a second to ask.
+    whole request comes in time is closed. Requests are not pipelined: who sends one before the last was answered has to
+    send it again. When the server ends, who has connected has half a second to ask.
 
     Attributes:
         request_s: most seconds from a connection or the first byte of a request to the last one.
@@ -64,8 +65,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The parser has seen the end of the headers."""
         self._in_head = False
+        answering = None if self._is_idle() else self.cycle
         super().on_headers_complete()
-        if self._is_ending and self.cycle is not None:
+        if answering is not None:
+            self._drop_what_follows(answering)
+        elif self._is_ending and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
@@ -76,14 +80,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """The parser has seen a part of the body."""
         self._in_head = False
-        super().on_body(body)
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The parser has seen the end of a request."""
         self._in_head = False
         self._is_arriving = False
         self._stop_waiting()
-        super().on_message_complete()
+        if not self._refused:
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Counts what has come since a head began, as long as it has not ended."""
@@ -134,6 +140,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(408, "Request Timeout", f"The request has not come within {self.request_s:g} s.")
         else:
             self.transport.close()
+
+    def _drop_what_follows(self, answering: RequestResponseCycle) -> None:
+        """Takes no request before the one at hand is answered; uvicorn would read no more, and see no client leave.
+
+        The connection is closed behind that answer, so that its client sends the rest again on another one.
+        """
+        self.cycle = answering
+        self.pipeline.clear()
+        answering.keep_alive = False
+        self._refused = True
+        self.flow.resume_reading()
 
     def _begin_head(self) -> None:
         self._in_head = True

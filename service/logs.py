@@ -11,7 +11,7 @@ __all__ = ["ACCESS", "REQUEST_ID", "TRACE_ID", "configure"]
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request at hand
 TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)  # of its trace, if it has one
 ACCESS = logging.getLogger("gauntlet.access")
-_FIELDS = ("method", "route", "status", "duration_ms")
+_FIELDS = ("method", "route", "status", "duration_ms", "caller")
 _EXPORTER = "opentelemetry"
 _PAUSE_S = 300.0
 

@@ -21,6 +21,7 @@ __all__ = ["BodyLimit", "body_bytes", "documented", "install", "refusal"]
 MEDIA_TYPE = "application/problem+json"
 _LINGER_S = 2.0
 _LINGER_BYTES = 16 << 20
+_LARGE_ONES = 2
 _log = logging.getLogger("gauntlet.service")
 
 
@@ -144,12 +145,14 @@ class BodyLimit:
         Args:
             app: what it stands before.
             code_bytes: largest source; a body may have twice that, for what JSON escapes.
-            larger: bytes that bodies may have on paths where there is more in them than one source.
+            larger: bytes that bodies may have on paths where there is more in them than one source. Two of these are
+                worked on at a time: parsed, each may be a hundred times as large.
         """
         self._app = app
         self._code_bytes = code_bytes
         self._limit = body_bytes(code_bytes)
         self._larger = {path: max(limit, self._limit) for path, limit in (larger or {}).items()}
+        self._large_ones = asyncio.Semaphore(_LARGE_ONES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reads a request's body up to the limit and hands it on, or answers 413."""
@@ -173,7 +176,8 @@ class BodyLimit:
         async def replay() -> Message:
             return messages.pop() if messages else await receive()
 
-        await self._app(scope, replay, send)
+        async with self._large_ones if len(body) > self._limit else contextlib.nullcontext():
+            await self._app(scope, replay, send)
 
     async def _refuse(self, limit: int, receive: Receive, send: Send) -> None:
         detail = (

@@ -1,5 +1,6 @@
 """Counts, times, traces and names what comes over HTTP, and counts and traces the WebSockets that are open."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -11,6 +12,9 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.problems import refusal
+from service.episodes import OWNER
+from service.errors import OverloadedError
 from service.logs import ACCESS, REQUEST_ID
 from service.metrics import OTHER, Metrics
 from service.spans import NO_SPAN, NoSpan, Span
@@ -20,6 +24,8 @@ __all__ = ["Traffic"]
 
 _UNTRACED = frozenset({"/health", "/ready", "/metrics"})  # asked all the time by probes and scrapes
 _CLIENT_GONE = 499  # as nginx has it
+_CUT = OverloadedError("The service is shutting down, and the call was not done in time.", retry_after_s=1)
+_CALLER_DIGITS = 12  # of the token's digest
 _PLAIN_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
 
 
@@ -75,6 +81,9 @@ class Traffic:
             span.set("gauntlet.request_id", request_id)
             try:
                 await self._app(scope, receive, send_and_note)
+            except asyncio.CancelledError:  # the server ends, and its requests have had their time
+                if status == _CLIENT_GONE:
+                    await refusal(_CUT)(scope, receive, send_and_note)
             except BaseException:
                 status = 500  # which the server answers
                 raise
@@ -104,7 +113,7 @@ class Traffic:
     def _note(self, method: str, route: str, status: int, seconds: float) -> None:
         self._metrics.answered(method, route, status, seconds)
         if ACCESS.isEnabledFor(logging.INFO):
-            told = {"method": method, "route": route, "status": status}
+            told = {"method": method, "route": route, "status": status, "caller": OWNER.get()[:_CALLER_DIGITS] or None}
             ACCESS.info("request", extra=told | {"duration_ms": round(seconds * 1000, 3)})
 
     def _route_of(self, path: str) -> str:

@@ -184,6 +184,11 @@ class Episodes:
         """
         await self._changes.remove(_key(episode_id))
 
+    async def greet(self) -> None:
+        """Has the log say so where the store cannot be reached, before anybody calls."""
+        with contextlib.suppress(StoreError):
+            await self._store.running(self._clock())
+
     async def secret(self) -> bytes:
         """32 random bytes, by which any process of a store knows what another one has handed out."""
         return await self._store.secret()

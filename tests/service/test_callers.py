@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 
 from service.access import Access, ApiToken
 from service.api.callers import Callers
+from service.api.problems import BodyLimit
 from service.errors import UnauthorizedError
 from service.protocols.nemo_gym.session import cookie_header
 from tests.conftest import ServiceProcess, running_service
@@ -88,7 +88,10 @@ async def test_without_a_token_that_holds_there_is_nothing(
     refused = problem_of(response, 401)
     assert refused["code"] == "unauthorized"
     assert response.headers["www-authenticate"] == "Bearer"
-    assert "token" not in re.sub(r"with a token only", "", refused["detail"])
+    assert refused["detail"] in {
+        "This service takes calls with a token only: send it as `Authorization: Bearer …`.",
+        "What was sent as `Authorization` is no token of this service, or its time is over.",
+    }
 
 
 @pytest.mark.parametrize("token", [TOKEN, OTHER, EVALUATION])
@@ -271,11 +274,16 @@ async def test_one_caller_cannot_take_every_place(client: httpx.AsyncClient) -> 
     refused = await client.post("/execute", json={"expression": "1"}, headers=bearer(TOKEN))
     assert problem_of(refused, 429)["code"] == "client_share"
     assert refused.headers["retry-after"] == "1"
+    session = (await client.post("/create_session", headers=bearer(TOKEN))).text.split("data: ")[1].split()[0]
+    of_ors = {"x-session-id": session, **bearer(TOKEN)}
+    (await client.post("/create", json={"split": "train", "index": 0}, headers=of_ors)).raise_for_status()
+    step = {"name": "python_expression", "input": {"expression": "1"}}
+    assert (await client.post("/call", json=step, headers=of_ors)).status_code == 429
     assert (await client.post("/execute", json={"expression": "1"}, headers=bearer(OTHER))).json()["result"] == "1"
     assert [(await each).json()["status"] for each in hanging] == ["timeout"] * 2
     assert (await client.post("/execute", json={"expression": "1"}, headers=bearer(TOKEN))).json()["result"] == "1"
     text = (await client.get("/metrics")).text
-    assert 'gauntlet_refusals_total{reason="share"} 1.0' in text
+    assert 'gauntlet_refusals_total{reason="share"} 2.0' in text
 
 
 @pytest.mark.parametrize(
@@ -300,6 +308,72 @@ async def test_a_caller_who_goes_away_frees_its_place_at_once(path: str, body: d
             assert time.perf_counter() - started < 1
             capacity = (await client.get("/health")).json()["capacity"]
             assert (capacity["requests"], capacity["processes"]) == (0, 0)
+
+
+async def test_a_caller_who_has_sent_more_before_it_goes_away_frees_its_place_all_the_same(
+    service: ServiceProcess,
+) -> None:
+    body = json.dumps({"expression": "while True: pass", "timeout_s": 20.0}).encode()
+    head = b"POST /execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    asked = head % len(body) + body
+    for pieces in ([asked, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"], [asked + asked], [asked, asked[:-9]]):
+        _, writer = await asyncio.open_connection("127.0.0.1", int(service.url.rpartition(":")[2]))
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.2)
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            assert (await client.get("/health")).json()["capacity"]["requests"] == 1
+            writer.transport.abort()
+            async with asyncio.timeout(1):
+                while (await client.get("/health")).json()["capacity"]["requests"]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+
+async def test_a_request_before_the_last_was_answered_is_to_be_sent_again(service: ServiceProcess) -> None:
+    asked = b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(service.url.rpartition(":")[2]))
+    writer.write(asked * 5)
+    async with asyncio.timeout(5):
+        answers = await reader.read()
+    writer.close()
+    assert answers.count(b"HTTP/1.1 200 OK") == 1
+    assert b"connection: close" in answers.lower()
+
+
+async def test_a_call_that_is_not_done_in_the_time_of_the_drain_is_told_to_ask_again() -> None:
+    with running_service(GAUNTLET_DRAIN_S="1", GAUNTLET_WALL_TIME_S="20", GAUNTLET_CPU_TIME_S="20") as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            calling = asyncio.create_task(client.post("/grade", json={"code": "while True: pass"}))
+            await asyncio.sleep(0.5)
+            service.process.terminate()
+            cut = problem_of(await calling, 503)
+            assert cut["code"] == "overloaded"
+            assert (await calling).headers["retry-after"] == "1"
+        assert service.process.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize(("size", "at_a_time"), [(5000, 2), (1000, 6)])
+async def test_large_bodies_are_worked_on_two_at_a_time(size: int, at_a_time: int) -> None:
+    working: list[int] = []
+    most = 0
+
+    async def work(_: Scope, __: Receive, ___: Send) -> None:
+        nonlocal most
+        working.append(1)
+        most = max(most, len(working))
+        await asyncio.sleep(0.05)
+        working.pop()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b" " * size}
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    limited = BodyLimit(work, code_bytes=10, larger={"/verify": 5000})
+    scope = {"type": "http", "path": "/verify", "headers": []}
+    await asyncio.gather(*(limited(scope, receive, send) for _ in range(6)))
+    assert most == at_a_time
 
 
 async def test_a_submission_is_graded_though_its_client_has_gone(service: ServiceProcess) -> None:

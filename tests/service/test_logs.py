@@ -1,5 +1,6 @@
 """What the real service writes about itself."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -46,6 +47,9 @@ def test_json_has_a_line_for_each_request_with_its_id_and_nothing_of_what_was_se
     assert all(re.fullmatch(r"[0-9a-f]{16}", each["request_id"]) for each in told.values())
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", each["time"]) for each in told.values())
     assert all(each["duration_ms"] > 0 for each in told.values())
+    callers = {route: each.get("caller") for route, each in told.items()}
+    digest = hashlib.sha256(f"Bearer {TOKEN}".encode()).hexdigest()
+    assert callers == {"/grade": digest[:12], "/episodes/{episode_id}": digest[:12], "/task": None}
     assert SECRET not in stderr.read_text()
     assert TOKEN not in stderr.read_text()
 
@@ -57,12 +61,19 @@ def test_text_says_nothing_while_nothing_is_wrong(stderr: Path) -> None:
     assert stderr.read_text() == ""
 
 
+def test_a_redis_that_cannot_be_reached_is_told_before_anybody_calls(stderr: Path) -> None:
+    with running_service(GAUNTLET_LOG_FORMAT="json", GAUNTLET_REDIS_URL="redis://127.0.0.1:9/0"):
+        (fault,) = lines(stderr, 1)
+    assert fault["message"].startswith("redis: ")
+    assert "request_id" not in fault
+
+
 def test_a_fault_of_the_service_is_told_with_the_requests_id(stderr: Path) -> None:
     gone = {"GAUNTLET_LOG_FORMAT": "json", "GAUNTLET_REDIS_URL": "redis://127.0.0.1:9/0"}
     with running_service(**gone) as service, httpx.Client(base_url=service.url, timeout=30) as client:
         response = client.post("/episodes", headers={"x-request-id": "mine"})
     assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
-    fault, request = lines(stderr, 2)
+    fault, request = (each for each in lines(stderr, 3) if "request_id" in each)
     assert (fault["level"], fault["request_id"], request["request_id"]) == ("error", "mine", "mine")
     assert fault["message"].startswith("redis: ")
 

@@ -25,10 +25,12 @@ class CallFailure:
 
     Attributes:
         message: for the client.
+        status: of HTTP.
         retry_after_s: where asking again is reasonable.
     """
 
     message: str
+    status: int = 500
     retry_after_s: int | None = None
 
 

@@ -153,7 +153,7 @@ def _episode_routes(episodes: Episodes) -> APIRouter:
         call_id, task = calls.start(session_id, _called(episodes, session_id, body))
         await asyncio.wait({task}, timeout=_AT_ONCE_S)
         if task.done() and isinstance(refused := task.result(), CallFailure) and refused.retry_after_s:
-            raise HTTPException(503, refused.message, {"Retry-After": str(refused.retry_after_s)})
+            raise HTTPException(refused.status, refused.message, {"Retry-After": str(refused.retry_after_s)})
         return _stream(events(call_id, task))
 
     return router
@@ -234,7 +234,7 @@ async def _called(episodes: Episodes, session_id: str, body: ToolCall) -> str | 
     except InputError as error:
         return _tool_error("input_validation", f"Tool input validation error: {error}")
     except OverloadedError as error:
-        return CallFailure(str(error), error.retry_after_s)
+        return CallFailure(str(error), error.status, error.retry_after_s)
     except Exception:  # noqa: BLE001 - whatever it is: it must not look like the tool's answer
         _log.exception("no answer to a tool call")
         return CallFailure("The tool could not be run, which is the service's own fault. No score is given.")

@@ -4,7 +4,9 @@ import asyncio
 import json
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -73,6 +75,32 @@ def test_killed_replicas_lose_no_grade_and_no_reward(composed: Cluster) -> None:
     assert (tally.lost, tally.wrong, tally.rewarded_twice) == ([], [], [])
     assert tally.grades > 5
     assert tally.episodes > 5
+
+
+def busy_replica(composed: Cluster) -> str:
+    asked = (
+        "import json, urllib.request as u;"
+        "print(json.load(u.urlopen('http://127.0.0.1:8000/health'))['capacity']['requests'])"
+    )
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        for replica in REPLICAS:
+            if composed.compose("exec", "-T", replica, "python", "-c", asked).stdout.strip() != "0":
+                return replica
+    raise AssertionError("no replica has anything to do")
+
+
+def test_a_client_does_not_notice_that_the_replica_which_graded_its_submission_was_killed(composed: Cluster) -> None:
+    with httpx.Client(base_url=composed.url, timeout=60) as client, ThreadPoolExecutor(1) as thread:
+        path = f"/episodes/{client.post('/episodes', json={'suite': 'classic'}).json()['id']}"
+        slow = f"import time\ntime.sleep(4)\n{ORACLE}"
+        submitting = thread.submit(client.post, f"{path}/tools/submit_code", json={"code": slow})
+        composed.kill(busy_replica(composed))
+        told = submitting.result(timeout=60)
+        assert (told.status_code, told.json()["reward"], told.json()["steps"]) == (200, 1.0, 1)
+        assert client.get(path).json()["grade"] == told.json()["grade"]
+        refused = client.post(f"{path}/tools/submit_code", json={"code": slow})
+        assert refused.status_code == 409
 
 
 def test_a_restarted_redis_loses_no_episode(composed: Cluster) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -174,3 +175,9 @@ class ClosingWebSocketProtocol(WebSocketsSansIOProtocol):
             self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()) or _BAD_HANDSHAKE)
             self.transport.close()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Sends what the app answers; a refusal is no fault of its own, which uvicorn would take it for."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True

@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from socket import SHUT_RDWR
 from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.conftest import running_service
 
@@ -66,6 +69,19 @@ def test_a_redis_that_cannot_be_reached_is_told_before_anybody_calls(stderr: Pat
         (fault,) = lines(stderr, 1)
     assert fault["message"].startswith("redis: ")
     assert "request_id" not in fault
+
+
+def test_a_socket_that_is_refused_or_dropped_is_no_fault(stderr: Path) -> None:
+    with running_service(GAUNTLET_API_TOKENS=TOKEN) as service:
+        address = service.url.replace("http://", "ws://") + "/ws"
+        with pytest.raises(InvalidStatus):
+            connect(address)
+        socket = connect(address, additional_headers={"authorization": f"Bearer {TOKEN}"})
+        socket.send("{}")
+        socket.socket.shutdown(SHUT_RDWR)
+        socket.close()
+        assert httpx.get(f"{service.url}/ready").status_code == 200
+    assert stderr.read_text() == ""
 
 
 def test_a_fault_of_the_service_is_told_with_the_requests_id(stderr: Path) -> None:

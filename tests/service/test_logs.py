@@ -74,12 +74,11 @@ def test_a_redis_that_cannot_be_reached_is_told_before_anybody_calls(stderr: Pat
 def test_a_socket_that_is_refused_or_dropped_is_no_fault(stderr: Path) -> None:
     with running_service(GAUNTLET_API_TOKENS=TOKEN) as service:
         address = service.url.replace("http://", "ws://") + "/ws"
-        with pytest.raises(InvalidStatus):
-            connect(address)
-        socket = connect(address, additional_headers={"authorization": f"Bearer {TOKEN}"})
-        socket.send("{}")
-        socket.socket.shutdown(SHUT_RDWR)
-        socket.close()
+        with pytest.raises(InvalidStatus), connect(address):
+            pass
+        with connect(address, additional_headers={"authorization": f"Bearer {TOKEN}"}) as socket:
+            socket.send("{}")
+            socket.socket.shutdown(SHUT_RDWR)
         assert httpx.get(f"{service.url}/ready").status_code == 200
     assert stderr.read_text() == ""
 

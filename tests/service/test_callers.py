@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -196,16 +197,17 @@ def test_time_tells_nothing_of_a_token() -> None:
     """Digests are compared, all of them each time: the first byte or the last one wrong takes as long."""
     access = Access(SecretStr(EVALUATION), [ApiToken.read(f"{TOKEN}-{each}") for each in range(20)])
     guesses = {"first": f"X{TOKEN[1:]}-0", "last": f"{TOKEN}-X", "short": "X", "of the last": f"{TOKEN}-1X"}
-    fastest: dict[str, float] = {}
-    for _ in range(7):
+    fastest = dict.fromkeys(guesses, math.inf)
+    for number in range(60):  # the fastest of many: what else the machine does disturbs one as much as the other
         for name, guess in guesses.items():
             started = time.perf_counter()
             for _ in range(500):
                 with contextlib.suppress(UnauthorizedError):
                     access.check_caller(f"Bearer {guess}")
-            taken = time.perf_counter() - started
-            fastest[name] = min(taken, fastest.get(name, taken))
-    assert max(fastest.values()) < 1.15 * min(fastest.values()), fastest
+            fastest[name] = min(time.perf_counter() - started, fastest[name])
+        if number > 4 and max(fastest.values()) < 1.1 * min(fastest.values()):
+            return
+    raise AssertionError(fastest)
 
 
 ON_AN_EPISODE: dict[str, Callable[[str], dict[str, Any]]] = {

@@ -1,6 +1,7 @@
 """Episodes over the real sandbox, on a clock of their own."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -451,17 +452,18 @@ async def test_an_episode_whose_owner_does_not_ask_ends_by_its_time(episodes: Ep
 async def test_time_tells_nothing_of_another_owners_episode(episodes: Episodes) -> None:
     with owner("one"):
         keys = [await opened(episodes), "0" * 32]
-    fastest: dict[str, float] = {}
+    fastest = dict.fromkeys(keys, math.inf)
     with owner("another"):
-        for _ in range(9):
+        for number in range(60):  # the fastest of many: what else the machine does disturbs one as much as the other
             for key in keys:
                 started = time.perf_counter()
-                for _ in range(200):
+                for _ in range(100):
                     with suppress(NoEpisodeError):
                         await episodes.view(key)
-                taken_s = time.perf_counter() - started
-                fastest[key] = min(taken_s, fastest.get(key, taken_s))
-    assert max(fastest.values()) < 1.15 * min(fastest.values()), fastest
+                fastest[key] = min(time.perf_counter() - started, fastest[key])
+            if number > 4 and max(fastest.values()) < 1.1 * min(fastest.values()):
+                return
+    raise AssertionError(fastest)
 
 
 async def test_an_id_may_hold_whatever_a_client_writes(episodes: Episodes) -> None:

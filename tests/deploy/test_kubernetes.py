@@ -38,15 +38,16 @@ from tests.deploy.manifests import (
 pytestmark = pytest.mark.timeout(300)  # the tools' environment is made by whoever needs it first
 
 COMPONENT = "app.kubernetes.io/component"
+SECRETS = ("secrets.env", "redis.env")
 
 
 @pytest.fixture(scope="session")
 def deployable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifests with the secrets that the document says how to make."""
     copied = tmp_path_factory.mktemp("deploy") / "kubernetes"
-    shutil.copytree(MANIFESTS, copied, ignore=shutil.ignore_patterns("secrets.env"))
-    script = DOCUMENT.read_text().split("```sh\n", 1)[1].split("```", 1)[0]
-    for overlay in ("single", "cluster"):
+    shutil.copytree(MANIFESTS, copied, ignore=shutil.ignore_patterns(*SECRETS))
+    tokens, of_redis = re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    for overlay, script in (("single", tokens), ("cluster", tokens), ("cluster", of_redis)):
         subprocess.run(["sh", "-euc", script], cwd=copied / "overlays" / overlay, check=True)
     return copied
 
@@ -92,8 +93,8 @@ def as_deployed(cluster: Rendered) -> Iterator[httpx.Client]:
 
 
 def secrets_of(overlay: Rendered) -> dict[str, str]:
-    data = overlay.one("Secret")["data"]
-    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+    secrets = overlay.of_kind("Secret")
+    return {key: base64.b64decode(value).decode() for each in secrets for key, value in each["data"].items()}
 
 
 def environment(overlay: Rendered) -> dict[str, str]:
@@ -111,23 +112,58 @@ def environment(overlay: Rendered) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_no_overlay_can_be_rendered_without_its_secrets(name: str, tmp_path: Path) -> None:
-    shutil.copytree(MANIFESTS, tmp_path / "k", ignore=shutil.ignore_patterns("secrets.env"))
-    refused = kustomize(tmp_path / "k" / "overlays" / name)
+def without(missing: str, deployable: Path, place: Path) -> Path:
+    """Copies the manifests with their secrets, but for one file in each overlay."""
+    return shutil.copytree(deployable, place / "kubernetes", ignore=shutil.ignore_patterns(missing))
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [(name, missing) for name in OVERLAYS for missing in SECRETS if (name, missing) != ("single", "redis.env")],
+)
+def test_no_overlay_can_be_rendered_without_its_secrets(
+    deployable: Path, name: str, missing: str, tmp_path: Path
+) -> None:
+    refused = kustomize(without(missing, deployable, tmp_path) / "overlays" / name)
     assert refused.returncode != 0
-    assert "secrets.env" in refused.stderr
+    assert missing in refused.stderr
     assert refused.stdout == ""
 
 
+def documents(overlay: Rendered) -> dict[tuple[str, str], str]:
+    """The text of each object, by its kind and its name without a hash."""
+    texts = overlay.path.read_text().split("\n---\n")
+    assert len(texts) == len(overlay.objects)
+    return {
+        (each["kind"], re.sub(r"-[a-z0-9]{10}$", "", name_of(each))): text
+        for each, text in zip(overlay.objects, texts, strict=True)
+    }
+
+
+@pytest.mark.parametrize("key", ["api-tokens", "evaluation-token", "redis-password"])
+def test_another_token_leaves_redis_as_it_is_and_another_password_does_not(
+    deployable: Path, cluster: Rendered, tmp_path: Path, key: str
+) -> None:
+    folder = without("nothing", deployable, tmp_path) / "overlays" / "cluster"
+    secrets = folder / ("redis.env" if key == "redis-password" else "secrets.env")
+    rotated = re.sub(rf"^{key}=.*$", f"{key}={64 * 'f'}", secrets.read_text(), flags=re.MULTILINE)
+    assert rotated != secrets.read_text()
+    secrets.write_text(rotated)
+    before, after = documents(cluster), documents(rendered(folder))
+    assert before.keys() == after.keys()
+    changed = {kind for kind, name in before if before[kind, name] != after[kind, name]}
+    assert changed == {"Secret", "Deployment"} | ({"StatefulSet"} if key == "redis-password" else set())
+
+
 def test_secrets_stay_out_of_the_repository_and_out_of_all_objects_but_the_secret(overlay: Rendered) -> None:
-    subprocess.run(["git", "check-ignore", "-q", str(MANIFESTS / "overlays/cluster/secrets.env")], cwd=ROOT, check=True)
+    for file in SECRETS:
+        subprocess.run(["git", "check-ignore", "-q", str(MANIFESTS / "overlays/cluster" / file)], cwd=ROOT, check=True)
     rest = json.dumps([each for each in overlay.objects if each["kind"] != "Secret"])
     for value in secrets_of(overlay).values():
         assert len(value) == 64
         assert value not in rest
         assert base64.b64encode(value.encode()).decode() not in rest
-    committed = [path.read_text() for path in MANIFESTS.rglob("*") if path.is_file() and path.name != "secrets.env"]
+    committed = [path.read_text() for path in MANIFESTS.rglob("*") if path.is_file() and path.name not in SECRETS]
     assert not [text for text in committed if re.search(r"^kind: Secret$|[0-9a-fA-F]{32}", text, re.MULTILINE)]
 
 
@@ -254,7 +290,9 @@ def test_what_the_pods_are_given_the_service_takes(overlay: Rendered) -> None:
         references = [
             each["valueFrom"]["secretKeyRef"] for each in container_of(workload)["env"] if "value" not in each
         ]
-        assert {each["name"] for each in references} == {name_of(overlay.one("Secret"))}
+        for each in references:
+            (secret,) = [found for found in overlay.of_kind("Secret") if name_of(found) == each["name"]]
+            assert each["key"] in secret["data"]
         assert not [each for each in references if each.get("optional")]
 
 

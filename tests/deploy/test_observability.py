@@ -172,6 +172,6 @@ def test_what_containers_call_each_other_and_mount_is_there() -> None:
     assert mounted[f"{provider['options']['path']}/dashboard.json"] == PLACE / "grafana" / "dashboard.json"
     [job] = yaml.safe_load((PLACE / "prometheus.yml").read_text())["scrape_configs"]
     [lookup] = job["dns_sd_configs"]
-    assert lookup["names"] == ["service"]
+    assert lookup["names"] == ["service", "replica-1", "replica-2", "replica-3"]
     assert set(lookup["names"]) < set(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
     assert f"EXPOSE {lookup['port']}" in (ROOT / "docker" / "Dockerfile").read_text()

@@ -57,7 +57,9 @@ def shortened(place: Path, url: str) -> Path:
     scrape = f"{SCRAPE_S * 1000:.0f}ms"
     configuration = re.sub(r"(_interval|_timeout): (15|5)s", rf"\1: {scrape}", (PLACE / "prometheus.yml").read_text())
     assert configuration.count(scrape) == 4
-    (place / "prometheus.yml").write_text(configuration.replace("names: [service]", "names: [service.invalid]"))
+    configuration, looked_up = re.subn(r"names: \[.*?\]", "names: [service.invalid]", configuration)
+    assert looked_up == 1
+    (place / "prometheus.yml").write_text(configuration)
     (place / "alerts.yml").write_text(re.sub(r"for: \d+m", "for: 1s", (PLACE / "alerts.yml").read_text()))
     shutil.copytree(PLACE / "targets", place / "targets")
     target = place / "targets" / "local.yml"

@@ -7,6 +7,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +16,8 @@ import pytest
 
 from benchmarks.chaos import ORACLE, Cluster, cluster, trouble
 from benchmarks.nuisances import NUISANCES
+from tests.deploy import prometheus
+from tests.deploy.prometheus import Prometheus, eventually
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -22,10 +26,14 @@ REPLICAS = ["replica-1", "replica-2", "replica-3"]
 
 @pytest.fixture(scope="module")
 def composed() -> Iterator[Cluster]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with cluster("gauntlet-test-cluster", port) as started:
+    with cluster("gauntlet-test-cluster", free_port()) as started:
         yield started
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 def test_an_episode_is_played_by_whichever_replica_is_asked(composed: Cluster) -> None:
@@ -68,6 +76,88 @@ def test_redis_can_be_reached_by_replicas_only(composed: Cluster) -> None:
     found = composed.compose("ps", "--quiet", "redis").stdout.strip()
     ports = subprocess.run(["docker", "port", found], capture_output=True, text=True, check=True).stdout
     assert ports == ""
+
+
+def test_where_no_replica_answers_the_proxy_asks_to_come_again_and_logs_no_path(composed: Cluster) -> None:
+    with httpx.Client(base_url=composed.url, timeout=30) as client:
+        try:
+            composed.compose("kill", *REPLICAS)
+            for _ in range(4):  # connections that fail first, then replicas that are known to be away
+                refused = client.get("/episodes/of-nobody", headers={"X-Request-ID": "asked"})
+                assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+                assert refused.headers["content-type"] == "application/problem+json"
+                assert refused.headers["X-Request-ID"] == "asked"
+                problem = refused.json()
+                assert problem.pop("detail")
+                assert problem == {
+                    "type": "about:blank", "title": "Service Unavailable", "status": 503, "code": "overloaded",
+                }  # fmt: skip
+            assert "of-nobody" not in composed.compose("logs", "proxy").stdout
+        finally:
+            composed.compose("start", *REPLICAS)
+            composed.compose("up", "--detach", "--wait", "--no-recreate", "proxy")
+            eventually(lambda: client.get("/ready").is_success, seconds=30)
+        assert client.get("/ready").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize(("mib", "by_the_proxy"), [(10, True), (1, False)])
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_that_is_too_large_is_refused_in_one_way_by_proxy_and_replicas(
+    composed: Cluster, mib: int, *, by_the_proxy: bool, announced: bool
+) -> None:
+    body = (mib << 20) * b" "
+    content = body if announced else (body[start : start + 65536] for start in range(0, len(body), 65536))
+    refused = httpx.post(f"{composed.url}/grade", content=content, timeout=30)
+    assert (refused.status_code, refused.headers["content-type"]) == (413, "application/problem+json")
+    problem = refused.json()
+    assert ("9 MiB" in problem.pop("detail")) == by_the_proxy
+    assert problem == {"type": "about:blank", "title": "Content Too Large", "status": 413}
+    assert refused.headers["X-Request-ID"]
+
+
+def test_what_a_replica_answers_passes_as_it_is(composed: Cluster) -> None:
+    missing = httpx.get(f"{composed.url}/episodes/of-nobody", timeout=30)
+    assert (missing.status_code, missing.json()["code"]) == (404, "episode_not_found")
+    assert "Retry-After" not in missing.headers
+
+
+def test_the_composed_runner_plays_on_the_cluster(composed: Cluster) -> None:
+    aimed = replace(composed, environment={**composed.environment, "RUNNER_SERVICE": "http://proxy:8080"})
+    played = aimed.compose("run", "--build", "--rm", "--no-deps", "-T", "runner", check=False)
+    assert "Passed: 1/10 (10.0%)" in played.stdout, played.stdout + played.stderr
+    assert composed.compose("ps", "--quiet", "service").stdout == ""
+
+
+OVERRIDE = """\
+services:
+  prometheus:
+    image: resilience-gauntlet/service
+    entrypoint: [/usr/bin/prometheus]
+    volumes:
+      - {program}:/usr/bin/prometheus:ro
+      - {{type: tmpfs, target: /prometheus, tmpfs: {{mode: 0o1777}}}}
+"""
+
+
+@prometheus.NEEDED
+def test_prometheus_beside_the_cluster_watches_every_replica_by_its_name(composed: Cluster, tmp_path: Path) -> None:
+    override = tmp_path / "compose.yml"
+    override.write_text(OVERRIDE.format(program=prometheus.program("prometheus")))  # whose own image is another's
+    files = ["docker-compose.yml", "deploy/observability/compose.yml", str(override)]
+    both = [word for file in files for word in ("--file", file)]
+    port = free_port()
+    chosen = {"PROMETHEUS_PORT": str(port), "GRAFANA_PASSWORD": "of-a-test"}
+    watched = replace(composed, environment={**composed.environment, **chosen})
+    watching = Prometheus(f"http://127.0.0.1:{port}")
+    try:
+        watched.compose(*both, "up", "--detach", "--no-deps", "prometheus")
+        assert eventually(watching.is_ready, seconds=30), watched.compose(*both, "logs", "prometheus").stdout
+        eventually(lambda: len(watching.ask("up == 1")) == len(REPLICAS), seconds=60)
+        found = {each["metric"]["instance"] for each in watching.ask("up == 1")}
+        assert found == {f"{replica}:8000" for replica in REPLICAS}
+    finally:
+        watching.close()
+        watched.compose(*both, "rm", "--stop", "--force", "prometheus")
 
 
 def test_killed_replicas_lose_no_grade_and_no_reward(composed: Cluster) -> None:

@@ -12,6 +12,7 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
+from service.advice import warn
 from service.api.problems import body_bytes
 from service.app import create_app
 from service.errors import StartError
@@ -51,6 +52,7 @@ def main(host: str, port: int, workers: int) -> None:
     except StartError as error:
         raise click.ClickException(str(error)) from None
     configure(settings.log_format)
+    warn(settings, workers=workers)
     _use_all_descriptors()
     with listener:
         if workers == 1:

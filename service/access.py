@@ -38,6 +38,11 @@ class ApiToken:
         until = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() if day else None
         return cls(SecretStr(secret), until)
 
+    @classmethod
+    def read_all(cls, texts: SecretStr | None) -> list["ApiToken"]:
+        """Reads a comma-separated list; None is none."""
+        return [cls.read(text) for text in texts.get_secret_value().split(",")] if texts is not None else []
+
 
 class Access:
     """Lets in who has a token, where there are any, and keeps the seeds of the test split for those who evaluate.

@@ -43,6 +43,11 @@ class TaskSpec(Frozen):
     target_pass_band: PassBand
     seeds: Mapping[str, SeedSpan] = Field(default_factory=dict)
 
+    def is_test_seed(self, seed: int | None) -> bool:
+        """Whether it is of the split that is kept for those who evaluate; None, of a suite without seeds, is not."""
+        test = self.seeds.get("test")
+        return seed is not None and test is not None and test.low <= seed <= test.high
+
 
 class Execution(Frozen):
     """What the sandbox answered to one expression; `duration_ms` is its own time, without any queue."""

@@ -55,17 +55,27 @@ class GraderClient:
 
     Args:
         url: Where the service listens.
-        token: What the service asks of its callers, or of those who use seeds of its test split.
+        token: What the service asks of its callers.
+        evaluation_token: What it asks of those who use seeds of its test split; without it, they send `token`.
         retry: How patiently a busy service is waited for.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        evaluation_token: str | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
         self.url = checked_service_url(url)
         self._retry = retry or RetryPolicy(attempts=7, first_delay_s=0.5, max_delay_s=30.0)
         self._reached = False
         verify = _verification(self.url)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._pools = [_pool(httpx.URL(self.url), verify, headers) for _ in range(_POOLS)]
+        self._token = token
+        self._evaluation_token = evaluation_token
+        self._task: TaskSpec | None = None
+        self._pools = [_pool(httpx.URL(self.url), verify) for _ in range(_POOLS)]
         self._next_pool = itertools.cycle(self._pools)
 
     async def __aenter__(self) -> Self:
@@ -79,7 +89,8 @@ class GraderClient:
 
     async def task(self, suite: str) -> TaskSpec:
         """The prompt and the tools of a suite, as the Messages API takes them."""
-        return _parsed(TaskSpec, await self.task_json(suite, "anthropic"), self.url)
+        self._task = _parsed(TaskSpec, await self.task_json(suite, "anthropic"), self.url)
+        return self._task
 
     async def task_json(self, suite: str, shape: str) -> Json:
         """The whole answer of `GET /task`, its tools in the shape `anthropic`, `openai` or `mcp`."""
@@ -115,7 +126,14 @@ class GraderClient:
         body: Json = {"code": code, "suite": suite}
         if seed is not None:
             body["seed"] = seed
-        return await self._call("POST", "/grade", body=body)
+        return await self._call("POST", "/grade", body=body, token=await self._token_for(suite, seed))
+
+    async def _token_for(self, suite: str, seed: int | None) -> str | None:
+        """What a grade takes; the service itself says which seeds are of the test split."""
+        if seed is None or self._evaluation_token in {None, self._token}:
+            return self._token
+        task = self._task or await self.task(suite)
+        return self._evaluation_token if task.is_test_seed(seed) else self._token
 
     async def _call(
         self,
@@ -124,6 +142,7 @@ class GraderClient:
         *,
         body: Json | None = None,
         query: dict[str, str] | None = None,
+        token: str | None = None,
     ) -> Json:
         """Make one call, again while the service is merely busy.
 
@@ -132,9 +151,10 @@ class GraderClient:
         # ASCII-only JSON carries the lone surrogates that a model may write, and lets the service refuse them.
         content = None if body is None else json.dumps(body).encode("ascii")
         pool = next(self._next_pool)
-        request = pool.build_request(
-            method, path, params=query, content=content, headers={"Content-Type": "application/json"} if body else {}
-        )
+        headers = {"Content-Type": "application/json"} if body else {}
+        if shown := token or self._token:
+            headers["Authorization"] = f"Bearer {shown}"
+        request = pool.build_request(method, path, params=query, content=content, headers=headers)
         for attempt in range(1, self._retry.attempts + 1):
             retry_after: float | None = None
             try:
@@ -156,12 +176,10 @@ class GraderClient:
         raise failure
 
 
-def _pool(url: httpx.URL, verify: ssl.SSLContext | bool, headers: dict[str, str]) -> httpx.AsyncClient:
+def _pool(url: httpx.URL, verify: ssl.SSLContext | bool) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     trusted = not _is_loopback(url.host)
-    return httpx.AsyncClient(
-        base_url=url, timeout=_TIMEOUT, limits=limits, verify=verify, trust_env=trusted, headers=headers
-    )
+    return httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, limits=limits, verify=verify, trust_env=trusted)
 
 
 def _verification(url: str) -> ssl.SSLContext | bool:
@@ -188,11 +206,20 @@ def _json_object(response: httpx.Response, url: str) -> Json:
             return answer
         raise ServiceError(f"{url} does not answer as a grading service does: is the URL right?")
     if response.status_code == HTTPStatus.UNAUTHORIZED:
-        raise ServiceGoneError(f"{_failure(response, url)} The runner takes its token from RUNNER_TOKEN.")
+        raise ServiceGoneError(f"{_failure(response, url)} {_of_tokens(response.request)}")
     if response.is_client_error:
         refused = _failure(response, url)
         raise ServiceRefusedError(refused.args[0], status=response.status_code, fields=_problem_fields(response))
     raise _failure(response, url)
+
+
+def _of_tokens(request: httpx.Request) -> str:
+    if "Authorization" in request.headers:
+        return (
+            "The token that was sent, from RUNNER_TOKEN or GAUNTLET_EVALUATION_TOKEN, is none of the service's, or has "
+            "ended."
+        )
+    return "No token was sent: the runner takes it from RUNNER_TOKEN."
 
 
 def _failure(response: httpx.Response, url: str) -> ServiceError:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ __all__ = ["SERVICE_ARGUMENTS", "ServiceAddress", "local_service", "open_service
 
 SERVICE_ARGUMENTS = ("-m", "service", "--host", "127.0.0.1", "--port", "0")
 
-_READY_LINE = re.compile(rb"is serving on (http://127\.0\.0\.1:\d+)\s*$")
+_READY_LINE = re.compile(rb"is serving on (http://127\.0\.0\.1:\d+)(?:\"|\s*$)")  # in JSON or alone
 _START_LIMIT_S = 30.0
 _STOP_LIMIT_S = 10.0
 _STDERR_KEPT = 16_384
@@ -47,19 +47,24 @@ class ServiceAddress:
 
     @property
     def token(self) -> str | None:
-        """What it is shown: one of its API tokens, or its evaluation token, which both sides know by the same name."""
-        return self.environment.get("RUNNER_TOKEN") or self.environment.get("GAUNTLET_EVALUATION_TOKEN")
+        """What it is shown: one of its API tokens, or its evaluation token."""
+        return self.environment.get("RUNNER_TOKEN") or self.evaluation_token
+
+    @property
+    def evaluation_token(self) -> str | None:
+        """What it is shown with seeds of its test split; both sides know it by the same name."""
+        return self.environment.get("GAUNTLET_EVALUATION_TOKEN") or None
 
 
 @asynccontextmanager
 async def open_service(address: ServiceAddress) -> AsyncIterator[GraderClient]:
     """Connect to a service, starting one if none is named."""
-    if address.url is not None:
-        async with GraderClient(address.url, token=address.token) as client:
-            yield client
-        return
-    async with local_service(address.environment) as url, GraderClient(url, token=address.token) as client:
-        yield client
+    async with AsyncExitStack() as stack:
+        url = address.url
+        if url is None:
+            url = await stack.enter_async_context(local_service(address.environment))
+        client = GraderClient(url, token=address.token, evaluation_token=address.evaluation_token)
+        yield await stack.enter_async_context(client)
 
 
 @asynccontextmanager

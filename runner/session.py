@@ -308,7 +308,7 @@ async def _check_token(request: RunRequest, service: GraderClient) -> None:
         if error.status != HTTPStatus.FORBIDDEN:
             raise
         raise RunnerError(
-            f"{error} The runner takes the token from RUNNER_TOKEN or GAUNTLET_EVALUATION_TOKEN"
+            f"{error} The runner takes the token from GAUNTLET_EVALUATION_TOKEN, or else from RUNNER_TOKEN"
         ) from error
 
 

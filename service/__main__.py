@@ -12,11 +12,12 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
+from service.advice import warn
 from service.api.problems import body_bytes
 from service.app import create_app
 from service.errors import StartError
 from service.http import BoundedHttpProtocol, ClosingWebSocketProtocol
-from service.logs import configure
+from service.logs import configure, line
 from service.settings import Settings, read_settings
 from service.workers import Worker, Workers, shared_folder
 
@@ -51,6 +52,7 @@ def main(host: str, port: int, workers: int) -> None:
     except StartError as error:
         raise click.ClickException(str(error)) from None
     configure(settings.log_format)
+    warn(settings, workers=workers)
     _use_all_descriptors()
     with listener:
         if workers == 1:
@@ -68,7 +70,7 @@ def _serve(app: FastAPI, listener: socket.socket, settings: Settings) -> None:
     # uvicorn raises the signal that ended it once more when it is done: an orderly end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
-    server = _Server(_config(app, settings))
+    server = _Server(_config(app, settings), settings.log_format)
     server.run(sockets=[listener])
     if app.state.condition.fault is not None:
         raise click.ClickException(app.state.condition.fault)
@@ -85,7 +87,7 @@ def _serve_with_workers(count: int, listener: socket.socket, settings: Settings)
                 workers=count,
                 timeout_worker_healthcheck=_WORKER_START_S,
             )
-            workers = Workers(config, listener, folder, lambda: _say_url(listener))
+            workers = Workers(config, listener, folder, lambda: _say_url(listener, settings.log_format))
             workers.run()
     except StartError as error:
         raise click.ClickException(str(error)) from None
@@ -110,13 +112,17 @@ def _config(app: Callable[..., Any], settings: Settings, **options: Any) -> uvic
 class _Server(uvicorn.Server):
     """Says where it serves, once it does; does not serve at all where the sandbox does not hold."""
 
+    def __init__(self, config: uvicorn.Config, log_format: str) -> None:
+        super().__init__(config)
+        self._log_format = log_format
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.config.app.state.condition.fault is not None:  # type: ignore[union-attr]
             self.should_exit = True
         elif sockets and self.started:
             self.config.app.state.condition.warn()  # type: ignore[union-attr]
-            _say_url(sockets[0])
+            _say_url(sockets[0], self._log_format)
 
 
 def _use_all_descriptors() -> None:
@@ -137,9 +143,10 @@ def _reason(error: OSError) -> str:
     return str(error) if isinstance(error, socket.gaierror) or error.errno is None else os.strerror(error.errno)
 
 
-def _say_url(listener: socket.socket) -> None:
+def _say_url(listener: socket.socket, log_format: str) -> None:
     host, port = listener.getsockname()[:2]
-    click.echo(f"Resilience Gauntlet is serving on http://{f'[{host}]' if ':' in host else host}:{port}")
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    click.echo(line(f"Resilience Gauntlet is serving on {url}", log_format, url=url))
 
 
 if __name__ == "__main__":

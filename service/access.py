@@ -38,6 +38,11 @@ class ApiToken:
         until = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() if day else None
         return cls(SecretStr(secret), until)
 
+    @classmethod
+    def read_all(cls, texts: SecretStr | None) -> list["ApiToken"]:
+        """Reads a comma-separated list; None is none."""
+        return [cls.read(text) for text in texts.get_secret_value().split(",")] if texts is not None else []
+
 
 _NONE = "This service takes calls with a token only: send it as `Authorization: Bearer …`."
 _WRONG = "What was sent as `Authorization` is no token of this service, or its time is over."

@@ -73,7 +73,7 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
     metrics = Metrics(statuses=Status, outcomes=OUTCOMES, folder=metrics_folder)
     admission = Admission(settings.queue, metrics.refused, share=settings.client_requests)
     gauntlet = Gauntlet(settings, sandbox, admission, metrics)
-    access = Access(settings.evaluation_token, _api_tokens(settings))
+    access = Access(settings.evaluation_token, ApiToken.read_all(settings.api_tokens))
     episodes = Episodes(settings, gauntlet, access, metrics, _store(settings))
     condition = Condition()
     live = LiveState(metrics, condition, sandbox, admission, episodes)
@@ -129,11 +129,6 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
         app.router.routes += page_routes(app.version)
     complete(app, settings, public=_PUBLIC)
     return app
-
-
-def _api_tokens(settings: Settings) -> list[ApiToken]:
-    tokens = settings.api_tokens
-    return [ApiToken.read(text) for text in tokens.get_secret_value().split(",")] if tokens is not None else []
 
 
 def _store(settings: Settings) -> Store:

@@ -6,12 +6,12 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["ACCESS", "REQUEST_ID", "TRACE_ID", "configure"]
+__all__ = ["ACCESS", "REQUEST_ID", "TRACE_ID", "configure", "line"]
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request at hand
 TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)  # of its trace, if it has one
 ACCESS = logging.getLogger("gauntlet.access")
-_FIELDS = ("method", "route", "status", "duration_ms", "caller")
+_FIELDS = ("method", "route", "status", "duration_ms", "caller", "url")
 _EXPORTER = "opentelemetry"
 _PAUSE_S = 300.0
 
@@ -32,6 +32,20 @@ def configure(log_format: str) -> None:
         ACCESS.setLevel(logging.INFO)
     else:
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+
+def line(message: str, log_format: str, **fields: str) -> str:
+    """What is said elsewhere than in the log, in its format.
+
+    Args:
+        message: for people.
+        log_format: ``text``, which is the message alone; ``json``.
+        fields: for programs, in JSON only.
+    """
+    if log_format == "text":
+        return message
+    told = {"name": "gauntlet", "levelno": logging.INFO, "levelname": "INFO", "msg": message, **fields}
+    return _Json().format(logging.makeLogRecord(told))
 
 
 class _Seldom(logging.Filter):

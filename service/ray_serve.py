@@ -15,13 +15,16 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.metrics import Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.advice import warn
 from service.app import create_app
 from service.errors import StartError
 from service.logs import configure
+from service.machine import this_machine
 from service.settings import PREFIX, Settings, read_settings
 
 __all__ = ["Options", "Replica", "app"]
 
+_CONCURRENCY = f"{PREFIX}CONCURRENCY"
 _PROCESSES_OF_A_GRADE = 5
 _SLOTS_PER_CPU = 4
 _SPARE_REQUESTS = 16  # beyond the queue: for /health, /metrics and refusals, which all have to get through
@@ -73,17 +76,19 @@ def app(options: Options) -> Application:
             "runtime_env": {"env_vars": {name: text for name, text in given.items() if name not in _secrets()}},
         },
     )
-    return deployment.bind(options.max_replicas)
+    is_set = _CONCURRENCY in os.environ or _CONCURRENCY in options.settings
+    return deployment.bind(options.max_replicas, is_concurrency_set=is_set)
 
 
 class Replica:
     """One service, made from the environment of its own process."""
 
-    def __init__(self, max_replicas: int) -> None:
+    def __init__(self, max_replicas: int, *, is_concurrency_set: bool = True) -> None:
         """Reads the settings.
 
         Args:
             max_replicas: most replicas, itself included.
+            is_concurrency_set: whether somebody wants just that many; else it is what has room on this node.
 
         Raises:
             StartError: a setting is wrong, or missing.
@@ -91,6 +96,10 @@ class Replica:
         settings = read_settings(os.environ)
         _check_shared(settings, max_replicas)
         configure(settings.log_format)
+        if not is_concurrency_set:
+            slots = this_machine().slots(settings.memory_mib, most=settings.concurrency)
+            settings = settings.model_copy(update={"concurrency": slots})
+        warn(settings)
         self._service = create_app(settings)
         self._service.add_middleware(_OneRequestId)
         self._gauges: dict[str, Gauge] = {}
@@ -147,7 +156,7 @@ def _given(options: Options, environment: Mapping[str, str]) -> dict[str, str]:
         )
     given = {name: text for name, text in environment.items() if name.startswith(PREFIX)} | options.settings
     slots = max(1, round(_SLOTS_PER_CPU * options.cpus))
-    settings = read_settings(given := {f"{PREFIX}CONCURRENCY": str(slots)} | given)
+    settings = read_settings(given := {_CONCURRENCY: str(slots)} | given)
     return given | {f"{PREFIX}QUEUE": str(settings.queue), f"{PREFIX}DRAIN_S": str(settings.drain_s)}
 
 

@@ -1,20 +1,26 @@
 """Every setting of the service, read from ``GAUNTLET_…`` environment variables once, at start."""
 
-import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from service.errors import StartError
+from service.machine import this_machine
 
 __all__ = ["PREFIX", "Settings", "read_settings"]
 
 PREFIX = "GAUNTLET_"
 _TOKEN_CHARS = 16
+_MOST_SLOTS = 1024
 WEAKENABLE = frozenset({"uid", "rlimits", "landlock", "seccomp"})
+
+
+def _slots(given: Mapping[str, Any]) -> int:
+    return min(_MOST_SLOTS, this_machine().slots(given["memory_mib"]))
 
 
 class Settings(BaseModel):
@@ -23,10 +29,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wall_time_s: float = Field(
-        5.0, gt=0, le=30, allow_inf_nan=False, description="wall clock of one call or graded case, seconds"
+        5.0,
+        gt=0,
+        le=30,  # a grade is many cases, an audit seven grades, and clients wait two minutes; `timeout_s` is of one call
+        allow_inf_nan=False,
+        description="wall clock of one call or graded case, seconds, 30 at most",
     )
     max_wall_time_s: float = Field(
-        30.0, gt=0, le=300, allow_inf_nan=False, description="most that `timeout_s` may ask for, seconds"
+        30.0, gt=0, le=300, allow_inf_nan=False, description="most that `timeout_s` may ask for, seconds, 300 at most"
     )
     cpu_time_s: int = Field(
         5, ge=1, le=300, description="processor time of one sandboxed process, whatever `timeout_s` asks for, seconds"
@@ -36,18 +46,16 @@ class Settings(BaseModel):
     answer_kib: int = Field(1024, ge=16, le=65536, description="returned data of one call, KiB")
     open_files: int = Field(64, ge=16, le=4096, description="descriptors of one sandboxed process")
     code_kib: int = Field(256, ge=1, le=16384, description="largest source, KiB; a request body may have twice that")
-    concurrency: int = Field(
-        default_factory=lambda: 4 * (os.cpu_count() or 1), ge=1, le=1024, description="sandboxed processes at a time"
-    )
+    concurrency: int = Field(default_factory=_slots, ge=1, le=_MOST_SLOTS, description="sandboxed processes at a time")
     queue: int = Field(256, ge=1, le=65536, description="requests in flight or waiting; one more is answered 503")
     client_requests: int | None = Field(
         None, ge=1, le=65536, description="of them, most of one caller; one more is answered 429"
     )
     pool_low: int = Field(10, ge=0, le=1024, description="least processes to keep waiting, forked ahead of need")
     pool_high: int = Field(
-        default_factory=lambda: max(16, 4 * (os.cpu_count() or 1)),
+        default_factory=lambda given: max(16, _slots(given)),
         ge=0,
-        le=1024,
+        le=_MOST_SLOTS,
         description="most to keep waiting: as many as were lately in use at a time; 0 forks each on demand",
     )
     zygote_children: int = Field(
@@ -67,8 +75,8 @@ class Settings(BaseModel):
     )
     api_tokens: SecretStr | None = Field(
         None,
-        description="comma-separated; where set, calls need one of them or the evaluation token. `TOKEN@2027-01-31` "
-        "holds until that day (UTC)",
+        description="comma-separated, 16 characters or more each; where set, calls need one of them or the evaluation "
+        "token. `TOKEN@2027-01-31` holds until that day (UTC)",
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -92,9 +100,12 @@ class Settings(BaseModel):
     )
 
     def of_one_worker(self, workers: int) -> "Settings":
-        """One worker's share of the limits that hold for all of them together, rounded up."""
-        limits = ("concurrency", "queue", "pool_low", "pool_high")
-        return self.model_copy(update={name: -(-getattr(self, name) // workers) for name in limits})
+        """One worker's share of the limits that hold for all of them together.
+
+        Rounded up, but for the processes at a time: those must have room in memory.
+        """
+        shares = {name: -(-getattr(self, name) // workers) for name in ("queue", "pool_low", "pool_high")}
+        return self.model_copy(update=shares | {"concurrency": max(1, self.concurrency // workers)})
 
     @model_validator(mode="after")
     def _ordered(self) -> "Settings":
@@ -103,6 +114,13 @@ class Settings(BaseModel):
         if self.pool_low > self.pool_high:
             raise ValueError(f"GAUNTLET_POOL_LOW is over GAUNTLET_POOL_HIGH, which is {self.pool_high}")
         return self
+
+    @field_validator("api_tokens", "evaluation_token")
+    @classmethod
+    def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("it is empty: unset it to go without tokens")  # which a slip must never come to
+        return value
 
     @field_validator("evaluation_token")
     @classmethod
@@ -117,7 +135,7 @@ class Settings(BaseModel):
         for text in value.get_secret_value().split(",") if value is not None else ():
             token, at, day = text.partition("@")
             _check_token(token)
-            if at and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", day):
+            if at and not _is_day(day):
                 raise ValueError("behind an @ there must be a day, such as 2027-01-31")
         return value
 
@@ -135,6 +153,13 @@ class Settings(BaseModel):
         if unknown:
             raise ValueError(f"no such layer: {', '.join(unknown)}; known: {', '.join(sorted(WEAKENABLE))}")
         return value
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) and date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _check_token(token: str) -> None:
@@ -156,7 +181,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        raise StartError("; ".join(_explained(problem) for problem in error.errors())) from None
+        wrong = [each for each in error.errors() if each["type"] != "default_factory_not_called"]  # for another's sake
+        raise StartError("; ".join(map(_explained, wrong))) from None
 
 
 def _explained(problem: ErrorDetails) -> str:

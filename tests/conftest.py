@@ -31,8 +31,9 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 class ServiceProcess:
     """A real `python -m service` on a free port of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], first_line: str, url: str) -> None:
         self.process = process
+        self.first_line = first_line
         self.url = url
 
     @property
@@ -53,7 +54,7 @@ def running_service(
         text=True,
     )
     try:
-        yield ServiceProcess(process, _served_url(process))
+        yield ServiceProcess(process, *_served_url(process))
     finally:
         process.terminate()
         try:
@@ -64,7 +65,8 @@ def running_service(
             process.stdout.close()
 
 
-def _served_url(process: subprocess.Popen[str]) -> str:
+def _served_url(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """The first line, and the URL in it."""
     assert process.stdout is not None
     deadline = time.monotonic() + 30
     with selectors.DefaultSelector() as selector:
@@ -72,10 +74,10 @@ def _served_url(process: subprocess.Popen[str]) -> str:
         if not selector.select(deadline - time.monotonic()):
             raise TimeoutError("the service did not say where it serves")
     line = process.stdout.readline()
-    found = re.search(r"http://\S+", line)
+    found = re.search(r"http://[^\s\"]+", line)
     if found is None:
         raise RuntimeError(f"the service ended with {process.wait(timeout=10)} and said {line!r}")
-    return found[0]
+    return line, found[0]
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from runner.providers import own_version
 from runner.records import EpisodeRecord, Usage, total_cost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
 
     from runner.answers import Json
     from runner.engines.cluster import Cluster, Node, RemoteWorker
@@ -368,14 +368,21 @@ class _Crew:
 
 def _orders(job: Job) -> Orders:
     request, told = job.request, job.request.service.environment if job.request.live else {}
-    token = {"GAUNTLET_EVALUATION_TOKEN": request.service.token} if request.service.token else {}
     return Orders(
-        request=replace(request, service=ServiceAddress(job.service.url, token), out=Path()),
+        request=replace(request, service=ServiceAddress(job.service.url, _shown(job)), out=Path()),
         task=job.task,
         is_limited=job.budget.is_limited,
         version=own_version(),
         environment={name: value for name, value in told.items() if name.startswith(SECRET_PREFIXES)},
     )
+
+
+def _shown(job: Job) -> Mapping[str, str]:
+    """The token that the run's episodes need: no other goes to the nodes."""
+    request, address = job.request, job.request.service
+    is_test = request.suite != "classic" and job.task.is_test_seed(request.seed)  # and so are all of the run
+    token = (address.evaluation_token if is_test else None) or address.token
+    return {"RUNNER_TOKEN": token} if token else {}
 
 
 def _unplayed(plan: EpisodePlan, lost: _Try | None, error: RunnerError | None) -> EpisodeRecord:

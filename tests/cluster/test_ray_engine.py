@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from benchmarks.ray_run import ROOT, Nodes, differences, events, records, start_run, wait_for_records
+from runner.answers import TaskSpec
+from runner.engines.ray_engine import _shown
+from runner.local_service import ServiceAddress
+from runner.request import RunRequest
 from tests.conformance.clients import EXAMPLES
 from tests.conftest import ServiceProcess
 from tests.runner.claude import message, submit
@@ -221,6 +226,35 @@ def test_without_an_address_a_cluster_is_started_and_ended(
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     run = start(tmp_path / "runs", "-n", "3", "--engine", "ray", environment=environment, service=service.url)
     assert "✅ Run 3: 100% - ✓ All tiers stable" in ended(run)
+
+
+@pytest.mark.parametrize(
+    ("suite", "seed", "tokens", "sent"),
+    [
+        ("hardened", 20, {"RUNNER_TOKEN": "mine", "GAUNTLET_EVALUATION_TOKEN": "for-tests"}, "for-tests"),
+        ("hardened", 0, {"RUNNER_TOKEN": "mine", "GAUNTLET_EVALUATION_TOKEN": "for-tests"}, "mine"),
+        ("classic", 20, {"RUNNER_TOKEN": "mine", "GAUNTLET_EVALUATION_TOKEN": "for-tests"}, "mine"),
+        ("hardened", 20, {"RUNNER_TOKEN": "mine"}, "mine"),
+        ("hardened", 0, {"GAUNTLET_EVALUATION_TOKEN": "for-tests"}, "for-tests"),
+        ("hardened", 20, {}, None),
+    ],
+)
+def test_one_token_goes_to_the_nodes(suite: str, seed: int, tokens: dict[str, str], sent: str | None) -> None:
+    spans = {"test": {"low": 20, "high": 29}}
+    task: dict[str, Any] = {
+        "id": "",
+        "version": "",
+        "prompt": "",
+        "tools": [],
+        "target_pass_band": {"low": 0, "high": 1},
+    }
+    job = SimpleNamespace(
+        request=RunRequest(ServiceAddress("http://x", tokens), Path(), suite=suite, seed=seed),
+        task=TaskSpec.model_validate(task | {"seeds": spans}),
+    )
+    shown = _shown(cast("Any", job))
+    assert ServiceAddress("http://x", shown).token == sent
+    assert list(shown.values()) == ([sent] if sent else [])
 
 
 def test_the_extra_and_the_address_are_missed_before_anything_is_begun(start: Start, tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ async def check():
 asyncio.run(check())
 """
 
+_SLOTS = """
+import os
+import service.ray_serve
+from service.machine import Machine
+service.ray_serve.this_machine = lambda: Machine(cores=16, memory_mib=4096)
+os.environ["GAUNTLET_CONCURRENCY"] = "64"
+for is_set in (False, True):
+    replica = service.ray_serve.Replica(1, is_concurrency_set=is_set)
+    print(replica.__serve_build_asgi_app__().state.live._sandbox.config.concurrency)
+"""
+
 
 @pytest.fixture(scope="module")
 def cluster(installed: Path, redis_server: RedisServer) -> Iterator[RayCluster]:
@@ -195,6 +206,11 @@ def test_what_cannot_work_is_refused_before_it_is_deployed(installed: Path, tmp_
     assert several.startswith("more than one replica needs GAUNTLET_REDIS_URL")
     assert secret.startswith("GAUNTLET_API_TOKENS: no argument may be a secret")
     assert unknown.startswith("unknown setting GAUNTLET_QUEU")
+
+
+def test_a_replica_has_slots_that_fit_its_node_unless_their_number_was_set(installed: Path, tmp_path: Path) -> None:
+    told = in_ray(installed, tmp_path, _SLOTS)
+    assert told.stdout.split() == ["14", "64"], told.stderr
 
 
 @_AS_ROOT

@@ -228,6 +228,7 @@ def test_workers_run_within_a_hardened_container_and_leave_no_zombie(composed: C
 
 WATCH = """
 import json, os, pathlib, signal, sys, time, urllib.request
+from service.settings import read_settings
 
 def processes():
     for path in pathlib.Path("/proc").glob("[0-9]*"):
@@ -255,7 +256,7 @@ def is_up(found):
     return len(found["workers"]) == 2 and not found["zombies"] and found["slots"] == expected
 
 deadline = time.monotonic() + 30
-expected = [f"gauntlet_sandbox_slots {float(2 * -(-4 * os.cpu_count() // 2))}"]
+expected = [f"gauntlet_sandbox_slots {float(2 * read_settings({}).of_one_worker(2).concurrency)}"]
 victims = workers()[: int(sys.argv[1])]
 for victim in victims:
     os.kill(victim, signal.SIGKILL)

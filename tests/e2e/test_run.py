@@ -100,6 +100,22 @@ def test_a_run_on_test_seeds_takes_the_evaluation_token_and_keeps_it_to_itself(t
     assert not [path for path in kept if token["GAUNTLET_EVALUATION_TOKEN"] in path.read_text()]
 
 
+def test_a_runner_with_both_tokens_shows_each_where_it_counts(tmp_path: Path) -> None:
+    own, evaluation = "a-token-of-this-trainer", "for-evaluation-only"
+    both = {"RUNNER_TOKEN": own, "GAUNTLET_EVALUATION_TOKEN": evaluation}
+    honest = next((SUBMISSIONS / "honest").glob("*.py"))
+    with running_service(GAUNTLET_API_TOKENS=own, GAUNTLET_EVALUATION_TOKEN=evaluation) as guarded:
+        for seed in ("0", "1500000000"):
+            there = ("--service", guarded.url, "--suite", "hardened", "--seed", seed)
+            done = gauntlet("run", "-n", "2", *there, cwd=tmp_path, **both)
+            assert (done.returncode, "invalid" in done.stdout) == (0, False), done.stderr
+            graded = gauntlet("grade", str(honest), *there, cwd=tmp_path, **both)
+            assert graded.returncode in {0, 1}, graded.stderr
+        refused = gauntlet("run", "-n", "2", *there, cwd=tmp_path, RUNNER_TOKEN=own)
+    assert refused.returncode == 1
+    assert "answered 403" in refused.stderr
+
+
 def test_a_run_shows_its_token_and_ends_where_it_has_none(tmp_path: Path) -> None:
     token = "a-token-of-this-trainer"
     with running_service(GAUNTLET_API_TOKENS=token) as guarded:
@@ -108,6 +124,7 @@ def test_a_run_shows_its_token_and_ends_where_it_has_none(tmp_path: Path) -> Non
             assert refused.returncode == 1
             assert "answered 401" in refused.stderr
             assert "RUNNER_TOKEN" in refused.stderr
+            assert ("is none of the service's" in refused.stderr) == bool(wrong)
             assert not list(tmp_path.iterdir())
         done = gauntlet("run", "-n", "2", "--service", guarded.url, cwd=tmp_path, RUNNER_TOKEN=token)
     assert (done.returncode, "invalid" in done.stdout) == (0, False), done.stderr

@@ -6,6 +6,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 
 from runner.client import GraderClient, checked_service_url
 from runner.errors import ServiceError, ServiceGoneError, ServiceRefusedError
+from runner.local_service import ServiceAddress
 from runner.retry import RetryPolicy
 from tests.runner.fake_service import TASK, FakeService, problem
 
@@ -65,9 +66,55 @@ async def test_who_has_no_token_is_told_where_it_is_taken_from_and_ends_the_run(
     fake: FakeService, service: GraderClient
 ) -> None:
     fake.plan = [problem(401, "A token is needed.")]
-    with pytest.raises(ServiceGoneError, match=r"answered 401: A token is needed\. .*RUNNER_TOKEN"):
+    with pytest.raises(ServiceGoneError, match=r"answered 401: A token is needed\. No token was sent: .*RUNNER_TOKEN"):
         await service.execute("1")
     assert len(fake.calls) == 1
+
+
+async def test_who_has_another_token_is_told_that_it_is_none_of_the_services(fake: FakeService) -> None:
+    fake.plan = [problem(401, "A token is needed.")]
+    async with GraderClient(fake.url, token="of-another-service") as client:
+        with pytest.raises(ServiceGoneError, match=r"token that was sent, .*is none of the service's") as caught:
+            await client.execute("1")
+    assert "of-another-service" not in str(caught.value)
+
+
+SEEDS = {"train": {"low": 0, "high": 9}, "test": {"low": 20, "high": 29}}
+
+
+@pytest.mark.parametrize(
+    ("own", "evaluation", "seed", "shown"),
+    [
+        ("mine", "for-tests", 20, "Bearer for-tests"),
+        ("mine", "for-tests", 29, "Bearer for-tests"),
+        ("mine", "for-tests", 9, "Bearer mine"),
+        ("mine", "for-tests", 30, "Bearer mine"),
+        ("mine", "for-tests", None, "Bearer mine"),
+        ("mine", None, 20, "Bearer mine"),
+        ("for-tests", "for-tests", 0, "Bearer for-tests"),
+        (None, None, 20, None),
+    ],
+)
+async def test_seeds_of_the_test_split_are_graded_with_the_evaluation_token(
+    own: str | None, evaluation: str | None, seed: int | None, shown: str | None, fake: FakeService
+) -> None:
+    fake.task_changes = {"seeds": SEEDS}
+    fake.fault = JSONResponse({**GRADE, "suite": "hardened", "seed": seed})
+    async with GraderClient(fake.url, token=own, evaluation_token=evaluation) as client:
+        for _ in range(2):
+            await client.grade("x", "hardened", seed)
+        await client.execute("1")
+    told = [(call[0], headers.get("authorization")) for call, headers in zip(fake.calls, fake.headers, strict=True)]
+    own_shown = None if own is None else f"Bearer {own}"
+    assert [each for each in told if each[0] != "task"] == [("grade", shown)] * 2 + [("execute", own_shown)]
+    assert [each for each in told if each[0] == "task"] in ([], [("task", own_shown)])
+
+
+def test_the_services_address_tells_its_tokens_apart() -> None:
+    own, evaluation = {"RUNNER_TOKEN": "mine"}, {"GAUNTLET_EVALUATION_TOKEN": "for-tests"}
+    told = [ServiceAddress(None, each) for each in ({}, own, evaluation, own | evaluation)]
+    assert [each.token for each in told] == [None, "mine", "for-tests", "mine"]
+    assert [each.evaluation_token for each in told] == [None, None, "for-tests", "for-tests"]
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 422])

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from runner.errors import LocalServiceError
@@ -16,6 +17,9 @@ from runner.local_service import local_service
 pytestmark = pytest.mark.anyio
 
 READY = "print('Resilience Gauntlet is serving on http://127.0.0.1:1234', flush=True)\n"
+READY_AS_JSON = (
+    """print('{"message": "Resilience Gauntlet is serving on http://127.0.0.1:1234", "url": "x"}', flush=True)\n"""
+)
 WAIT = "import signal\nsignal.pause()\n"
 
 
@@ -52,6 +56,18 @@ async def test_the_announced_url_is_yielded_and_the_child_stopped_afterwards(tmp
         assert alive(pid)
         assert os.getsid(pid) != os.getsid(0)
     assert not alive(pid)
+
+
+async def test_the_url_may_be_announced_in_json() -> None:
+    async with local_service(os.environ, arguments=("-c", READY_AS_JSON + WAIT)) as url:
+        assert url == "http://127.0.0.1:1234"
+
+
+async def test_the_real_service_is_understood_in_both_formats() -> None:
+    async with httpx.AsyncClient() as client:
+        for log_format in ("text", "json"):
+            async with local_service({**os.environ, "GAUNTLET_LOG_FORMAT": log_format}) as url:
+                assert (await client.get(f"{url}/ready")).status_code == 200
 
 
 async def test_the_child_sees_nothing_of_the_anthropic_settings_and_all_else(tmp_path: Path) -> None:

@@ -57,6 +57,17 @@ def test_json_has_a_line_for_each_request_with_its_id_and_nothing_of_what_was_se
     assert TOKEN not in stderr.read_text()
 
 
+def test_where_it_serves_is_said_in_the_logs_format_on_the_first_line() -> None:
+    with running_service(GAUNTLET_LOG_FORMAT="json") as service:
+        said = json.loads(service.first_line)
+        assert httpx.get(f"{said['url']}/ready").status_code == 200
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said["time"])
+    assert (said["level"], said["url"]) == ("info", service.url)
+    assert said["message"] == f"Resilience Gauntlet is serving on {service.url}"
+    with running_service() as service:
+        assert service.first_line == f"Resilience Gauntlet is serving on {service.url}\n"
+
+
 def test_text_says_nothing_while_nothing_is_wrong(stderr: Path) -> None:
     with running_service() as service, httpx.Client(base_url=service.url) as client:
         client.post("/execute", json={"expression": "1 / 0"})

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartError
+from service.machine import Machine
 from service.settings import PREFIX, Settings, read_settings
 
 README = Path(__file__).parents[2] / "README.md"
@@ -40,7 +41,11 @@ def test_every_setting_is_read_from_the_given_environment() -> None:
             "no such layer: apparmor; known: landlock",
         ),
         ("GAUNTLET_EVALUATION_TOKEN", "too short", "needs at least 16 characters"),
-        ("GAUNTLET_EVALUATION_TOKEN", "", "needs at least 16 characters"),
+        ("GAUNTLET_EVALUATION_TOKEN", "", "is empty: unset it"),
+        ("GAUNTLET_API_TOKENS", "", "is empty: unset it to go without tokens"),
+        ("GAUNTLET_API_TOKENS", " ", "is empty: unset it to go without tokens"),
+        ("GAUNTLET_API_TOKENS", "a-token-of-some-trainer,", "needs at least 16 characters"),
+        ("GAUNTLET_API_TOKENS", "a-token-of-some-trainer@2027-02-31", "there must be a day"),
         ("GAUNTLET_EVALUATION_TOKEN", "with a line's end\n", "needs at least 16 characters, all of them ASCII"),
         ("GAUNTLET_MEMORY", "512", "known: .*GAUNTLET_MEMORY_MIB"),
     ],
@@ -48,6 +53,39 @@ def test_every_setting_is_read_from_the_given_environment() -> None:
 def test_what_does_not_fit_is_named_with_the_reason(name: str, value: str, reason: str) -> None:
     with pytest.raises(StartError, match=f"{name}.*{reason}"):
         read_settings({name: value})
+
+
+def test_what_follows_from_a_wrong_setting_is_not_told_as_well() -> None:
+    with pytest.raises(StartError) as refused:
+        read_settings({"GAUNTLET_MEMORY_MIB": "1"})
+    assert str(refused.value) == "GAUNTLET_MEMORY_MIB: Input should be greater than or equal to 32"
+
+
+@pytest.mark.parametrize(
+    ("machine", "memory_mib", "concurrency", "pool_high"),
+    [
+        (Machine(cores=16, memory_mib=4096), 256, 14, 16),  # docker-compose.yml's on a machine of 16 cores
+        (Machine(cores=16, memory_mib=65536), 256, 64, 64),
+        (Machine(cores=16, memory_mib=16384), 256, 62, 62),
+        (Machine(cores=16, memory_mib=16384), 512, 31, 31),
+        (Machine(cores=2, memory_mib=4096), 256, 8, 16),
+        (Machine(cores=2, memory_mib=256), 256, 1, 16),
+        (Machine(cores=400, memory_mib=2**20), 256, 1024, 1024),
+    ],
+)
+def test_defaults_fit_the_machine(
+    machine: Machine, memory_mib: int, concurrency: int, pool_high: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.settings.this_machine", lambda: machine)
+    settings = read_settings({"GAUNTLET_MEMORY_MIB": str(memory_mib)})
+    assert (settings.concurrency, settings.pool_high) == (concurrency, pool_high)
+    assert read_settings({"GAUNTLET_CONCURRENCY": "99"}).concurrency == 99
+
+
+@pytest.mark.parametrize(("concurrency", "workers", "each"), [(14, 4, 3), (9, 3, 3), (2, 4, 1)])
+def test_workers_have_no_more_processes_than_there_is_room_for(concurrency: int, workers: int, each: int) -> None:
+    share = read_settings({"GAUNTLET_CONCURRENCY": str(concurrency), "GAUNTLET_QUEUE": "15"}).of_one_worker(workers)
+    assert (share.concurrency, share.queue) == (each, -(-15 // workers))
 
 
 def test_a_wall_time_over_its_own_maximum_is_refused() -> None:
@@ -66,7 +104,10 @@ def test_settings_cannot_be_changed() -> None:
         read_settings({}).memory_mib = 1  # type: ignore[misc]
 
 
-_COMPUTED = {"concurrency": "4 × cores", "pool_high": "4 × cores, at least 16"}
+_COMPUTED = {
+    "concurrency": "4 × cores, as many as fit into memory",
+    "pool_high": "4 × cores, as many as fit into memory, at least 16",
+}
 
 
 def _written(default: object) -> str:

@@ -1,5 +1,6 @@
 """`--workers N`: several processes that answer as one service does."""
 
+import json
 import os
 import re
 import signal
@@ -92,6 +93,14 @@ def test_the_limits_hold_for_all_workers_together(three: ServiceProcess) -> None
     capacity = call(three, "GET", "/health")["capacity"]
     assert (capacity["concurrency"], capacity["queue"]) == (3, 34)
     assert told["gauntlet_episodes_limit"] == capacity["episode_limit"]
+
+
+def test_what_will_hurt_is_told_once_for_all_workers(redis_server: RedisServer, stderr: Path) -> None:
+    large = {"GAUNTLET_CONCURRENCY": "1000", "GAUNTLET_MEMORY_MIB": "65536", "GAUNTLET_REDIS_URL": redis_server.url}
+    with running_service(arguments=["--workers", "2"], GAUNTLET_LOG_FORMAT="json", **large) as service:
+        assert json.loads(service.first_line)["url"] == service.url
+    (told,) = stderr.read_text().splitlines()
+    assert "1000 × 65536 MiB" in json.loads(told)["message"]
 
 
 def test_every_worker_knows_every_episode(three: ServiceProcess) -> None:

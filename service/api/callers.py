@@ -15,6 +15,7 @@ from service.errors import UnauthorizedError
 
 __all__ = ["Callers"]
 
+_CREDENTIALS = (b"authorization", b"x-api-key")
 _POLICY_VIOLATION = 1008
 
 
@@ -45,8 +46,9 @@ class Callers:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        shown = _shown(scope["headers"])
-        scope = {**scope, "headers": _with_authorization(scope["headers"], shown)}
+        came, shown = _shown(scope["headers"])
+        if shown != came:
+            scope = {**scope, "headers": _with_authorization(scope["headers"], shown)}
         if not self._is_public(scope["path"]):
             try:
                 caller = self._access.check_caller(shown)
@@ -78,23 +80,26 @@ class Callers:
         return path in self._public or path.startswith(self._public_folders)
 
 
-def _shown(headers: list[tuple[bytes, bytes]]) -> str | None:
-    """A request's `Authorization`, with a bearer's token however it came.
+def _shown(headers: list[tuple[bytes, bytes]]) -> tuple[str | None, str | None]:
+    """A request's `Authorization` as it came, and as it is with a bearer's token however that came.
 
     It may be the password or else the name of Basic, which clients make of `http://TOKEN@host`, for those that take no
     headers; or an `X-API-Key`, which is what ORS' and OpenReward's have.
     """
-    found = {name: value.decode("latin-1") for name, value in reversed(headers)}  # the first of several
-    authorization = found.get(b"authorization")
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in _CREDENTIALS:
+            found.setdefault(name, value.decode("latin-1"))  # the first of several
+    authorization, key = (found.get(name) for name in _CREDENTIALS)
     if authorization is None:
-        return f"Bearer {found[b'x-api-key']}" if b"x-api-key" in found else None
+        return None, f"Bearer {key}" if key is not None else None
     scheme, _, rest = authorization.partition(" ")
     match scheme.lower():
         case "bearer":
-            return f"Bearer {rest}"
+            return authorization, f"Bearer {rest}"
         case "basic":
-            return f"Bearer {_of_basic(rest)}"
-    return authorization
+            return authorization, f"Bearer {_of_basic(rest)}"
+    return authorization, authorization
 
 
 def _of_basic(credentials: str) -> str:
@@ -106,7 +111,7 @@ def _of_basic(credentials: str) -> str:
 
 
 def _with_authorization(headers: list[tuple[bytes, bytes]], shown: str | None) -> list[tuple[bytes, bytes]]:
-    others = [header for header in headers if header[0] not in {b"authorization", b"x-api-key"}]
+    others = [header for header in headers if header[0] not in _CREDENTIALS]
     return others if shown is None else [*others, (b"authorization", shown.encode("latin-1"))]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.access import Access
 from service.admission import Admission
-from service.episodes import OUTCOMES, EpisodeRequest, Episodes, EpisodeStatus, EpisodeView
+from service.episodes import OUTCOMES, EpisodeRequest, Episodes, EpisodeStatus, EpisodeView, ToolResponse
 from service.episodes.redis_store import RedisStore
 from service.errors import CapacityError, EpisodeFinishedError, NoEpisodeError, StoreError
 from service.gauntlet import Gauntlet
@@ -106,6 +106,16 @@ async def taken(process: Process, episode: str) -> None:
     await seen(process, episode, lambda view: view.status is not EpisodeStatus.RUNNING)
 
 
+async def submitted(
+    process: Process, beside: Process, code: str = SLOW
+) -> tuple[EpisodeView, "asyncio.Task[ToolResponse]"]:
+    """An episode whose submission one process has taken, as another one knows."""
+    begun = await process.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+    submitting = asyncio.create_task(process.episodes.call(begun.id, "submit_code", {"code": code}))
+    await taken(beside, begun.id)
+    return begun, submitting
+
+
 async def test_what_one_process_opens_another_plays(pair: tuple[Process, Process]) -> None:
     one, other = (process.episodes for process in pair)
     begun = await one.open(EpisodeRequest(suite=Suite.CLASSIC))
@@ -157,9 +167,7 @@ async def test_a_grade_whose_process_died_is_taken_over_by_whoever_is_asked(
     pair: tuple[Process, Process], clock: Clock
 ) -> None:
     one, other = pair
-    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
-    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
-    await taken(other, begun.id)
+    begun, submitting = await submitted(one, other)
     await one.die()
     clock.now += 5
     assert (await other.episodes.view(begun.id)).status is EpisodeStatus.GRADING
@@ -175,9 +183,7 @@ async def test_a_grade_that_is_taken_over_by_a_full_process_is_not_lost(
     pair: tuple[Process, Process], clock: Clock
 ) -> None:
     one, other = pair
-    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
-    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
-    await taken(other, begun.id)
+    begun, submitting = await submitted(one, other)
     await one.die()
     clock.now += 7
     with ExitStack() as places:
@@ -197,11 +203,9 @@ async def test_a_grade_that_another_process_has_taken_over_counts_alone(
 ) -> None:
     """A process may be held up for so long that it is taken for dead; its grade is then told by nobody."""
     one, other = pair
-    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
     late = f"import time\nis_late = time.time() > {time.time() + 0.7}\ntime.sleep(1)\n"
     code = f"{late}{ORACLE}\nif is_late: process_batch = None"
-    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": code}))
-    await taken(other, begun.id)
+    begun, submitting = await submitted(one, other, code)
     await asyncio.sleep(0.8)
     clock.now += 7
     assert (await ended(other, begun.id)).reward == 0.0
@@ -221,10 +225,8 @@ async def test_a_submission_that_is_made_again_under_its_requests_id_is_told_the
     pair: tuple[Process, Process],
 ) -> None:
     one, other = pair
-    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
     with request("a"):
-        submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
-        await taken(other, begun.id)
+        begun, submitting = await submitted(one, other)
         again = await other.episodes.call(begun.id, "submit_code", {"code": SLOW})
     assert again.reward == 1.0
     assert again == await submitting
@@ -240,10 +242,8 @@ async def test_a_submission_whose_process_died_is_graded_for_whoever_makes_it_ag
     pair: tuple[Process, Process], clock: Clock
 ) -> None:
     one, other = pair
-    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
     with request("a"):
-        submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
-        await taken(other, begun.id)
+        begun, submitting = await submitted(one, other)
         await one.die()
         again = asyncio.create_task(other.episodes.call(begun.id, "submit_code", {"code": SLOW}))
         await asyncio.sleep(0.2)
@@ -311,9 +311,7 @@ async def _run(clock: Clock) -> None:
 
 async def test_a_process_that_leaves_hands_its_grades_on(pair: tuple[Process, Process]) -> None:
     one, other = pair
-    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
-    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
-    await taken(other, begun.id)
+    begun, submitting = await submitted(one, other)
     await one.episodes.leave()
     assert (await ended(other, begun.id)).reward == 1.0
     await asyncio.wait([submitting])
@@ -322,9 +320,7 @@ async def test_a_process_that_leaves_hands_its_grades_on(pair: tuple[Process, Pr
 
 async def test_an_end_waits_for_a_grade_of_another_process(pair: tuple[Process, Process]) -> None:
     one, other = pair
-    begun = await one.episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
-    submitting = asyncio.create_task(one.episodes.call(begun.id, "submit_code", {"code": SLOW}))
-    await taken(other, begun.id)
+    begun, submitting = await submitted(one, other)
     assert (await other.episodes.end(begun.id)).reward == 1.0
     await submitting
 

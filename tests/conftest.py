@@ -18,9 +18,15 @@ _LONGEST = ("cluster", "conformance", "web")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the folders whose files take longest, or one of them is left to one worker in the end."""
+    """Begins with the folders whose files take longest, or one of them is left to one worker in the end.
+
+    What is timed may be tried three times: a busy machine stands still for seconds now and then, a fault comes back.
+    """
     tests = Path(__file__).parent
     items.sort(key=lambda item: item.path.relative_to(tests).parts[0] not in _LONGEST)
+    for item in items:
+        if item.get_closest_marker("timed") is not None:
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture(scope="session")

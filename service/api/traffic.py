@@ -6,18 +6,21 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import Context, ContextVar
+from typing import Any
 
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.admission import CALLER
 from service.api.problems import refusal
 from service.episodes import OWNER
 from service.errors import OverloadedError
-from service.logs import ACCESS, REQUEST_ID
+from service.logs import ACCESS, REQUEST_ID, TRACE_ID
 from service.metrics import OTHER, Metrics
-from service.spans import NO_SPAN, NoSpan, Span
+from service.spans import NO_SPAN, TRACER, NoSpan, Span
 from service.traces import Traces
 
 __all__ = ["Traffic"]
@@ -27,6 +30,8 @@ _CLIENT_GONE = 499  # as nginx has it
 _CUT = OverloadedError("The service is shutting down, and the call was not done in time.", retry_after_s=1)
 _CALLER_DIGITS = 12  # of the token's digest
 _PLAIN_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
+_OF_A_REQUEST: tuple[ContextVar[Any], ...] = (REQUEST_ID, TRACE_ID, TRACER, OWNER, CALLER)
+_UNSET = [(variable, Context().run(variable.get)) for variable in _OF_A_REQUEST]
 
 
 class Traffic:
@@ -57,9 +62,11 @@ class Traffic:
         """Passes everything on."""
         match scope["type"]:
             case "http":
-                await self._answer(scope, receive, send)
+                with _apart():
+                    await self._answer(scope, receive, send)
             case "websocket":
-                await self._connect(scope, receive, send)
+                with _apart():
+                    await self._connect(scope, receive, send)
             case _:
                 await self._app(scope, receive, send)
 
@@ -126,6 +133,17 @@ def _request_id(scope: Scope) -> str:
     """The id that a caller or a proxy has given a request, where it is a plain one, or a new one."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     return given.decode() if _PLAIN_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Has a request know nothing of another one: who calls the app may do so many times in one task."""
+    tokens = [(variable, variable.set(unset)) for variable, unset in _UNSET]
+    try:
+        yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
 
 
 def _templates(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, re.Pattern[str]]]:

@@ -153,16 +153,14 @@ class Episodes:
         """
         key = _key(episode_id)
         state = await self._looked_at(key)
-        if tool == "submit_code" and state.submission is not None and state.submission == _submission(arguments):
-            state = await self._after_grading(key)
-            if state.outcome is not None:
-                return self._told(state)
-        state.check_running()
+        submission = _submission(arguments) if tool == "submit_code" else None
+        if not state.has_taken(submission):
+            state.check_running()
         match tool:
             case "python_expression":
                 return await self._execute(key, _only("expression", arguments))
             case "submit_code":
-                return await self._submit(key, _only("code", arguments), _submission(arguments))
+                return await self._submit(key, _only("code", arguments), submission)
         raise UnknownToolError("There is no such tool: use python_expression or submit_code.")
 
     async def end(self, episode_id: str) -> EpisodeView:
@@ -248,10 +246,15 @@ class Episodes:
     async def _submit(self, key: str, code: str, submission: str | None) -> ToolResponse:
         """Has a submission graded, to the end, whether or not somebody still waits for it."""
         self._gauntlet.check_source("code", code)
-        grading = Grading(code=code, owner=self._me, until=self._clock() + _LEASE_S)
-        begun = await self._changes.make(key, lambda state: state.submitting(grading, submission))
-        graded = await asyncio.shield(self._grade_in_background(begun))
-        return self._told(graded or await self._after_grading(key))
+        while True:
+            grading = Grading(code=code, owner=self._me, until=self._clock() + _LEASE_S)
+            begun = await self._changes.make(key, lambda state: state.submitting(grading, submission))  # noqa: B023
+            if begun.grading is grading:
+                graded = await asyncio.shield(self._grade_in_background(begun))
+                return self._told(graded or await self._after_grading(key))
+            begun = await self._after_grading(key)
+            if begun.outcome is not None:
+                return self._told(begun)
 
     def _grade_in_background(self, state: EpisodeState, *, again: bool = False) -> asyncio.Task[EpisodeState | None]:
         task = asyncio.create_task(self._graded(state, again=again))

@@ -117,9 +117,13 @@ class EpisodeState(BaseModel):
             return self._with(outcome=EpisodeStatus.STEP_LIMIT)
         return self
 
+    def has_taken(self, submission: str | None) -> bool:
+        """Whether a call is the one that handed in its submission, made again."""
+        return submission is not None and submission == self.submission
+
     def submitting(self, grading: Grading, submission: str | None) -> Self:
         """Out of play, with a submission that is graded; the same one a second time changes nothing."""
-        if self.grading == grading:
+        if self.has_taken(submission):
             return self
         self.check_running()
         return self._with(grading=grading, submission=submission)

@@ -71,6 +71,7 @@ def test_a_connection_that_ends_after_its_clients_last_answer_is_no_error(port: 
     assert (answer["done"], answer["errors"]) == (3, 0)
 
 
+@pytest.mark.timed
 def test_clients_work_side_by_side(port: int) -> None:
     started = time.perf_counter()
     driven(port, "/slow", clients=8, limit=32)

@@ -141,6 +141,7 @@ async def test_a_cookie_keeps_the_session_from_scripts_and_comes_with_every_answ
         assert agent.cookie == kept
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", [COOKIE, "another"])
 async def test_cookies_of_whatever_kind_hold_nobody_up(agent: Agent, name: str) -> None:
     """Python before 3.11.10 takes the square of the time for backslashes: two seconds for these."""
@@ -332,6 +333,7 @@ async def test_whole_conversations_may_be_verified_up_to_eight_mib(agent: Agent)
     assert (over.status_code, over.json()["status"]) == (413, 413)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("path", "body"),
     [

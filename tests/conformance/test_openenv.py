@@ -471,6 +471,7 @@ async def test_a_socket_on_a_session_shares_it_and_leaves_it_open(service: Servi
         assert (state["seed"], state["step_count"], state["episode_id"]) == (4, 1, session_id)
 
 
+@pytest.mark.timed
 def test_open_sockets_do_not_hold_up_the_end_of_the_service() -> None:
     with running_service() as service, connect_sync(f"{service.url.replace('http', 'ws', 1)}/ws") as socket:
         socket.send(json.dumps({"type": "reset"}))

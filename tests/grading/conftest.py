@@ -6,7 +6,7 @@ from service.grading import Grader
 from service.sandbox import Sandbox, SandboxConfig
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def sandbox() -> AsyncIterator[Sandbox]:
     running = Sandbox(SandboxConfig(wall_time_s=5))
     await running.start()
@@ -14,7 +14,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     await running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def grader(sandbox: Sandbox) -> Grader:
     """The real grader over the real sandbox."""
     return Grader(sandbox)

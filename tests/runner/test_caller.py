@@ -42,6 +42,7 @@ async def test_rate_limits_are_waited_out_beyond_the_number_of_attempts() -> Non
     assert turn.attempts == 21
 
 
+@pytest.mark.timed
 async def test_patience_has_an_end_and_says_what_it_waited_for() -> None:
     api = Api(refusal(429, "rate_limit_error", "slow down", retry_after="0.05"), forever=True)
     began = time.monotonic()

@@ -54,6 +54,7 @@ async def test_patience_with_a_busy_service_ends(fake: FakeService, service: Gra
     assert not isinstance(caught.value, ServiceRefusedError)
 
 
+@pytest.mark.timed
 async def test_retry_after_is_honoured_and_capped(fake: FakeService) -> None:
     fake.plan = [problem(503, "busy", headers={"Retry-After": "3600"})]
     async with GraderClient(fake.url, retry=RetryPolicy(attempts=2, max_delay_s=0.3)) as client:
@@ -146,6 +147,7 @@ async def test_something_else_than_a_grading_service_is_recognised(
         await service.task("classic")
 
 
+@pytest.mark.timed
 async def test_first_contact_with_a_dead_address_fails_fast() -> None:
     async with GraderClient("http://127.0.0.1:9") as client:
         started = time.monotonic()

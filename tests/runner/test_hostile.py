@@ -143,6 +143,7 @@ DRIPS = [
 ]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("head", "drop"), DRIPS, ids=["body", "headers", "informational"])
 async def test_an_answer_that_drips_for_ever_is_given_up(head: bytes, drop: bytes) -> None:
     async with dripping(head, drop) as url, offline_client(url, timeout_s=0.3) as client:

@@ -82,6 +82,7 @@ async def test_the_server_may_ask_for_a_retry_of_a_bad_request() -> None:
     assert (await reply_of(api.caller())).attempts == 2
 
 
+@pytest.mark.timed
 async def test_retry_after_is_capped() -> None:
     api = Api(refusal(529, retry_after="3600"), refusal(429, retry_after="3600"), FINE)
     started = time.monotonic()

@@ -338,6 +338,7 @@ async def test_a_hang_ends_when_the_client_leaves() -> None:
     assert [(line["fault"], line["status"], line["answered"]) for line in log] == [("hang", None, False)]
 
 
+@pytest.mark.timed
 async def test_a_hang_ends_when_the_server_stops() -> None:
     log: list[Any] = []
     async with serve_offline(SEED, faults=1.0, hang_s=600, log=log.append) as url:

@@ -326,6 +326,7 @@ def test_strips_add_up_and_have_one_order(tmp_path: Path) -> None:
     assert [what for _, what in orders[3]] == ["held", "held", "held", "lost"]
 
 
+@pytest.mark.timed
 def test_hundreds_of_episodes_make_few_segments_and_few_patterns(tmp_path: Path) -> None:
     rows = [(), ("tier1",), ("tier1", "tier2_flat")]
     records = [played(n, *rows[n % 3], transcript=[], code=None) for n in range(1, 401)]
@@ -359,6 +360,7 @@ def test_long_texts_are_cut_and_the_cut_is_named(tmp_path: Path) -> None:
     assert len(html) < 500_000
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("source", ["match" + " " * 19_000 + "x", "  \n" * 6000, 'f"\\N{' * 4000, "(" * 20_000])
 def test_no_source_keeps_the_highlighter_busy(source: str, tmp_path: Path) -> None:
     began = time.monotonic()

@@ -85,6 +85,7 @@ for _ in range(600):
 while True: pass"""
 
 
+@pytest.mark.timed
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="machine code of x86-64")
 async def test_deadlines_hold_beside_threads_that_never_rest(sandbox: Sandbox) -> None:
     started = time.monotonic()

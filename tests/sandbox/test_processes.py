@@ -124,6 +124,7 @@ async def test_no_more_processes_than_slots() -> None:
     assert {run.result().status for run in runs} == {Status.OK}
 
 
+@pytest.mark.timed
 async def test_a_killed_zygote_is_replaced_and_what_runs_is_not_disturbed() -> None:
     sandbox = Sandbox(SandboxConfig(pool_low=0, pool_high=0))
     await sandbox.start()

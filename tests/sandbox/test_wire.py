@@ -274,6 +274,7 @@ def test_rows_are_nested_as_deep_as_any_other_dict(depth: int) -> None:
     assert back == ({"a": 1} if depth < MAX_DEPTH else Opaque("nested too deeply"))
 
 
+@pytest.mark.timed
 def test_a_value_that_doubles_at_every_level_is_too_large_and_soon() -> None:
     doubled: Any = [0]
     for _ in range(60):

@@ -327,6 +327,7 @@ async def test_every_body_has_an_example(client: httpx.AsyncClient) -> None:
     assert {name for name in bodies if not document["components"]["schemas"][name].get("examples")} == set()
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "head",
     [

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +21,10 @@ from websockets.exceptions import InvalidStatus
 from service.access import Access, ApiToken
 from service.api.callers import Callers
 from service.api.problems import BodyLimit
+from service.app import create_app
 from service.errors import UnauthorizedError
 from service.protocols.nemo_gym.session import cookie_header
+from service.settings import Settings
 from tests.conftest import ServiceProcess, running_service
 from tests.service.problems import problem_of
 
@@ -115,6 +118,16 @@ async def test_a_token_may_come_as_clients_can_send_it(client: httpx.AsyncClient
     """By way of an address such as http://TOKEN@host, or as ORS' clients have it."""
     body = {"code": "", "suite": "hardened", "seed": 1_500_000_000}
     assert (await client.post("/grade", json=body, headers=headers)).status_code == 200
+
+
+async def test_a_call_leaves_nothing_of_its_caller_with_the_task_that_made_it() -> None:
+    """In one process with the service, a client may make all of its calls in one task."""
+    app = create_app(Settings(api_tokens=SecretStr(TOKEN)))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service") as client:
+        before = dict(copy_context())
+        for path in ("/episodes", "/nothing"):
+            assert (await client.post(path, json={}, headers=bearer(TOKEN))).headers["x-request-id"]
+            assert dict(copy_context()) == before
 
 
 async def test_test_seeds_take_the_evaluation_token_all_the_same(client: httpx.AsyncClient) -> None:
@@ -288,6 +301,7 @@ async def test_one_caller_cannot_take_every_place(client: httpx.AsyncClient) -> 
     assert 'gauntlet_refusals_total{reason="share"} 2.0' in text
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -250,6 +250,7 @@ async def test_a_fault_is_counted_and_is_no_execution_and_no_grade(inside: httpx
 # What is refused
 
 
+@pytest.mark.timed
 async def test_a_full_service_counts_whom_it_refuses_and_answers_the_scraper(few: httpx.AsyncClient) -> None:
     episode = (await few.post("/reset", json={})).json()["metadata"]["session_id"]
     before = await scraped(few)

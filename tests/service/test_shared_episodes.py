@@ -238,6 +238,18 @@ async def test_a_submission_that_is_made_again_under_its_requests_id_is_told_the
     assert (one.ended("submitted"), other.ended("submitted")) == (1, 0)
 
 
+async def test_a_submission_that_is_made_many_times_at_once_under_one_id_is_graded_once(
+    pair: tuple[Process, Process],
+) -> None:
+    for turn in range(10):
+        begun = await pair[0].episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
+        with request("a"):
+            same = [process.episodes.call(begun.id, "submit_code", {"code": ORACLE}) for process in pair * 3]
+            told = await asyncio.gather(*same)
+        assert [each.grade for each in told] == [told[0].grade] * 6
+        assert sum(process.ended("submitted") for process in pair) == turn + 1
+
+
 async def test_a_submission_whose_process_died_is_graded_for_whoever_makes_it_again(
     pair: tuple[Process, Process], clock: Clock
 ) -> None:
@@ -364,6 +376,7 @@ async def test_a_redis_that_is_restarted_costs_time_and_nothing_else(
     assert (await one.episodes.view(begun.id)).reward == 1.0
 
 
+@pytest.mark.timed
 async def test_while_redis_hangs_probes_answer_and_grades_go_on(redis_server: RedisServer) -> None:
     with running_service(GAUNTLET_REDIS_URL=redis_server.url) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:

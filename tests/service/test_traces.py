@@ -439,6 +439,7 @@ def broken(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         yield {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "20"}
 
 
+@pytest.mark.timed
 def test_a_broken_collector_slows_and_fails_no_request_and_keeps_no_service_from_stopping(
     broken: dict[str, str], service: ServiceProcess
 ) -> None:

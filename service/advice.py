@@ -35,7 +35,7 @@ def advice(settings: Settings, machine: Machine, *, now: float, workers: int = 1
         yield (
             f"GAUNTLET_CONCURRENCY × GAUNTLET_MEMORY_MIB is {slots} × {settings.memory_mib} MiB: with {SERVICE_MIB} "
             f"MiB for the service, that is over the limit of {machine.memory_mib} MiB. Where many submissions use all "
-            "they may, the kernel kills sound ones, which are then graded low"
+            "they may, the kernel kills sound ones, which then get no grade, and their callers a 500"
         )
     for number, token in enumerate(ApiToken.read_all(settings.api_tokens), 1):
         if token.until is not None and token.until < now + _SOON_S:

@@ -9,7 +9,7 @@ GauntletError
 │   ├── CapacityError   as many episodes are open as the service keeps
 │   ├── StoreError      where episodes are kept cannot be reached
 │   └── ShareError      the caller has more in flight than its share; answered 429
-├── SandboxError        a sandbox process could not be had, or died before the code was delivered; answered 500
+├── SandboxError        a sandbox process could not be had, or ended through no fault of its code; answered 500
 └── EpisodeError        an episode does not take the call
     ├── NoEpisodeError        unknown, closed or expired; answered 404
     ├── EpisodeExistsError    its id is in use; answered 409

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-__all__ = ["SERVICE_MIB", "Machine", "read_machine", "this_machine"]
+__all__ = ["SERVICE_MIB", "Machine", "MemoryKills", "read_machine", "this_machine"]
 
 SERVICE_MIB = 512
 """Kept for the service itself, and for what waits in its pool at 2 MiB each."""
@@ -59,6 +59,36 @@ def read_machine(root: Path = _ROOT, *, affinity: int | None = None) -> Machine:
         cores=max(1, min([cores, *_core_limits(root)])),
         memory_mib=min([_installed(root), *_memory_limits(root)]) >> 20,
     )
+
+
+class MemoryKills:
+    """Processes that the kernel has killed for want of memory, of the group (cgroup) that this one belongs to."""
+
+    def __init__(self, root: Path = _ROOT) -> None:
+        """Begins to count.
+
+        Args:
+            root: where the kernel's files are; where none of them says it, there are no such kills.
+        """
+        names = ("memory.events", "memory.oom_control")  # of the second version and of the first
+        files = (group / name for group in _groups(root, "memory") for name in names)
+        self._file = next((file for file in files if _kills(file) is not None), None)
+        self._known = self._now()
+
+    def take_one(self) -> bool:
+        """Whether there was one that has not been taken yet; each explains one death."""
+        if self._now() <= self._known:
+            return False
+        self._known += 1
+        return True
+
+    def _now(self) -> int:
+        return (self._file and _kills(self._file)) or 0
+
+
+def _kills(file: Path) -> int | None:
+    lines = (line.split() for line in _text(file).splitlines())
+    return next((int(words[1]) for words in lines if words[0] == "oom_kill"), None)
 
 
 def _installed(root: Path) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import SandboxError
+from service.machine import MemoryKills
 from service.sandbox.child_process import (
     ChannelClosedError,
     ChildProcess,
@@ -53,7 +54,11 @@ class SandboxProcess:
     """
 
     def __init__(
-        self, child: ChildProcess, limits: ProcessLimits, another: Callable[[], Awaitable[ChildProcess]]
+        self,
+        child: ChildProcess,
+        limits: ProcessLimits,
+        another: Callable[[], Awaitable[ChildProcess]],
+        memory_kills: MemoryKills,
     ) -> None:
         """Takes a child that waits.
 
@@ -61,10 +66,12 @@ class SandboxProcess:
             child: it.
             limits: what the verdict depends on.
             another: gives another child, should this one turn out dead before it got anything.
+            memory_kills: knows of those that the kernel kills for want of memory.
         """
         self._child = child
         self._limits = limits
         self._another = another
+        self._memory_kills = memory_kills
         self._deadline: float | None = None
         self._ended: tuple[Exit, Printed] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -116,7 +123,8 @@ class SandboxProcess:
         """Sends one message and judges what comes back; the wall clock runs from the first one on.
 
         Raises:
-            SandboxError: no process took the message: nothing of it has run.
+            SandboxError: no process took the message, and nothing of it has run; or the kernel killed the process for
+                want of memory, which its own limit would have kept it from if it had taken too much.
         """
         payload = pickle.dumps(message)  # read by our own code, before it runs any of the submission's
         try:
@@ -188,6 +196,8 @@ class SandboxProcess:
         await self.end()
         if not dead:
             return Outcome(Status.ERROR, "the process closed its channel before it answered")
+        if self.exit.signal_name == "SIGKILL" and self._memory_kills.take_one():
+            raise SandboxError("the kernel killed a sandbox process for want of memory: too many run at a time for it")
         return _verdict(self.exit, self._limits)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from service.errors import SandboxError, StartError
+from service.machine import MemoryKills
 from service.sandbox.child_process import ChannelClosedError, ChildProcess, ForgedAnswerError, OutputLimits
 from service.sandbox.inside import lockdown
 from service.sandbox.inside.probes import PROBES
@@ -98,6 +99,7 @@ class Sandbox:
         self._slots = _Slots(config.concurrency)
         self._layers: frozenset[str] = frozenset()
         self._processes: set[SandboxProcess] = set()
+        self._memory_kills = MemoryKills()
         self._stopped = False
         self._zygotes = Zygotes(
             _zygote_config(config),
@@ -168,7 +170,7 @@ class Sandbox:
         """
         async with self._slots:
             with self._pool.use(), span("sandbox.process"):
-                process = SandboxProcess(await self._pool.take(), self._process_limits(), self._pool.take)
+                process = self._process(await self._pool.take())
                 self._processes.add(process)
                 if self._stopped:
                     process.kill()
@@ -186,7 +188,7 @@ class Sandbox:
             timeout_s: wall clock, seconds; the configured one when None.
 
         Raises:
-            SandboxError: no process could be had.
+            SandboxError: no process could be had, or the kernel killed it for want of memory.
         """
         async with self.process() as process:
             started = time.perf_counter()
@@ -206,9 +208,10 @@ class Sandbox:
             process.exit.max_rss_kb,
         )
 
-    def _process_limits(self) -> ProcessLimits:
+    def _process(self, child: ChildProcess) -> SandboxProcess:
         config, mapped = self.config, self._zygotes.mapped_bytes
-        return ProcessLimits(config.wall_time_s, config.cpu_time_s, config.memory_bytes, mapped)
+        limits = ProcessLimits(config.wall_time_s, config.cpu_time_s, config.memory_bytes, mapped)
+        return SandboxProcess(child, limits, self._pool.take, self._memory_kills)
 
     async def _forked(self, warm: bool) -> ChildProcess:
         """A child behind all layers; one that dies before it is ready is no news but of the third in a row."""
@@ -237,7 +240,7 @@ class Sandbox:
             child = await self._locked_down(frozenset({layer}))
         except SandboxError as error:
             return str(error)
-        process = SandboxProcess(child, self._process_limits(), self._pool.take)
+        process = self._process(child)
         try:
             outcome = await process.ask({"op": "probe", "forbidden": _probes_of(layer, self._zygotes.landlock_abi)})
         finally:

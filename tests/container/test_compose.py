@@ -1,9 +1,11 @@
 """The whole thing inside the hardened containers that docker-compose.yml describes."""
 
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 
 from tests.conftest import running_service
 from tests.container.conftest import API_KEY, Composition
+from tests.deploy.prometheus import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -154,6 +157,36 @@ def test_two_hundred_grades_leave_two_processes(client: httpx.Client, compositio
                 break
             time.sleep(0.2)
     assert len(processes) == 3 + waiting, processes  # the service, two zygotes, and what they forked ahead
+
+
+def is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/ready").is_success
+    except httpx.TransportError:  # the engine takes connections before the service does
+        return False
+
+
+def test_code_that_the_kernel_killed_for_want_of_memory_gets_no_verdict(composition: Composition) -> None:
+    """Where more is allowed at a time than there is room for, as the service warns at start."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    limits = ["--memory", "400m", "--memory-swap", "400m", "--cap-drop", "ALL", "--publish", f"{url[7:]}:8000"]
+    settings = ["--env", "GAUNTLET_CONCURRENCY=6", "--env", "GAUNTLET_POOL_LOW=1"]
+    run = ["docker", "run", "--rm", "--detach", *limits, *settings, "resilience-gauntlet/service"]
+    container = subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+    held = {"expression": "import time; held = b'x' * (180 << 20); time.sleep(2); len(held) >> 20", "timeout_s": 10}
+    try:
+        with httpx.Client(base_url=url, timeout=30) as client, ThreadPoolExecutor(6) as pool:
+            assert eventually(lambda: is_ready(client), seconds=30)
+            answers = list(pool.map(lambda _: client.post("/execute", json=held), range(6)))
+        logs = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], capture_output=True, check=False)
+    told = [answer.json() for answer in answers]
+    faults = [each for each in told if each.get("code") == "sandbox_fault"]
+    assert {each.get("status") for each in told} <= {"ok", 500}, told
+    assert faults, told
+    assert logs.stderr.count("for want of memory") == len(faults)
 
 
 def test_it_stops_in_order(composition: Composition) -> None:

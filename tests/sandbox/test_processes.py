@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import SandboxError, StartError
-from service.sandbox import Sandbox, SandboxConfig, SandboxProcess, Status
+from service.machine import MemoryKills
+from service.sandbox import Sandbox, SandboxConfig, Status
 from service.sandbox.inside import lockdown, probes
 
 pytestmark = pytest.mark.anyio
@@ -197,6 +198,25 @@ async def test_a_missing_layer_is_found_by_trying_and_refuses_to_start(kernel_wi
         await sandbox.execute("1")
 
 
+async def test_a_process_that_the_kernel_killed_for_want_of_memory_is_no_fault_of_its_code(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel counts such a kill before the process is gone. tests/container has real ones."""
+    own, counter = tmp_path / "proc/self/cgroup", tmp_path / "sys/fs/cgroup/memory.events"
+    for file, text in ((own, "0::/\n"), (counter, "oom 3\noom_kill 3\n")):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    monkeypatch.setattr(sandbox, "_memory_kills", MemoryKills(tmp_path))
+    suicide = "import os; os.kill(os.getpid(), 9)"
+    assert (await sandbox.execute(suicide)).status is Status.KILLED
+    counter.write_text("oom 4\noom_kill 4\n")
+    assert (await sandbox.execute("import os; os.abort()")).status is Status.KILLED
+    assert (await sandbox.execute("1")).status is Status.OK
+    with pytest.raises(SandboxError, match="want of memory"):
+        await sandbox.execute(suicide)
+    assert (await sandbox.execute(suicide)).status is Status.KILLED
+
+
 async def test_a_missing_layer_may_be_allowed_by_name(kernel_without: str) -> None:
     sandbox = Sandbox(SandboxConfig(allow_weaker=frozenset({kernel_without})))
     report = await sandbox.start()
@@ -213,7 +233,7 @@ async def test_every_probe_succeeds_where_its_layer_is_missing(
     got_through = []
     for name in tried:
         child = await sandbox._locked_down(frozenset())
-        process = SandboxProcess(child, sandbox._process_limits(), sandbox._pool.take)
+        process = sandbox._process(child)
         outcome = await process.ask({"op": "probe", "forbidden": [name]})
         await process.end()
         if (outcome.answer or {}).get("succeeded") != []:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.machine import Machine, read_machine
+from service.machine import Machine, MemoryKills, read_machine
 
 INSTALLED = {"proc/meminfo": "MemTotal:       16777216 kB\nMemFree: 1 kB\n"}
 SECOND = {"proc/self/cgroup": "0::/system.slice/gauntlet.service\n"}
@@ -92,6 +92,32 @@ def test_cores_are_those_of_affinity_and_quota(root: Path, files: dict[str, str]
 
 def test_affinity_counts_where_it_is_less_than_the_quota(root: Path) -> None:
     assert read(root, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "400000 100000\n"}, affinity=3).cores == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "file", "text"),
+    [
+        (SECOND, "system.slice/gauntlet.service/memory.events", "low 0\noom 9\noom_kill {}\noom_group_kill 0\n"),
+        (SECOND, "memory.events", "oom_kill {}\n"),  # a container that is shown the host's path
+        (FIRST, "memory/docker/03b4/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"),
+        (FIRST, "memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"),
+    ],
+)
+def test_each_kill_for_want_of_memory_explains_one_death(
+    root: Path, files: dict[str, str], file: str, text: str
+) -> None:
+    counter = root / "sys/fs/cgroup" / file
+    read(root, files | {f"sys/fs/cgroup/{file}": text.format(5)})
+    kills = MemoryKills(root)
+    assert not kills.take_one()
+    counter.write_text(text.format(7))
+    assert [kills.take_one() for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("text", [None, "", "oom_kill_disable 0\nunder_oom 0\n"])
+def test_where_kills_are_not_counted_there_are_none(root: Path, text: str | None) -> None:
+    read(root, FIRST if text is None else FIRST | {"sys/fs/cgroup/memory/memory.oom_control": text})
+    assert not MemoryKills(root).take_one()
 
 
 def test_this_machine_can_be_read() -> None:

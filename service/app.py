@@ -133,7 +133,7 @@ def create_app(settings: Settings, *, metrics_folder: str | None = None) -> Fast
 
 def _store(settings: Settings) -> Store:
     if settings.redis_url is None:
-        return MemoryStore(settings.episodes, settings.episode_idle_s)
+        return MemoryStore(settings.episodes, settings.episode_idle_s, share=settings.client_episodes)
     try:
         from service.episodes.redis_store import RedisStore  # noqa: PLC0415 - of an extra
     except ImportError:
@@ -141,7 +141,8 @@ def _store(settings: Settings) -> Store:
             "GAUNTLET_REDIS_URL needs the package redis: pip install 'resilience-gauntlet[redis]'"
         ) from None
     try:
-        return RedisStore.at(settings.redis_url.get_secret_value(), settings.episodes, settings.episode_idle_s)
+        url, share = settings.redis_url.get_secret_value(), settings.client_episodes
+        return RedisStore.at(url, settings.episodes, settings.episode_idle_s, share=share)
     except ValueError as error:
         raise StartError(f"GAUNTLET_REDIS_URL: {error}") from None
 

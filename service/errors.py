@@ -7,6 +7,7 @@ GauntletError
 ├── ForbiddenError      it takes another token; answered 403
 ├── OverloadedError     the queue is full, or the service is draining; answered 503 with Retry-After
 │   ├── CapacityError   as many episodes are open as the service keeps
+│   │   └── EpisodeShareError  the caller has as many open as one may; answered 429
 │   ├── StoreError      where episodes are kept cannot be reached
 │   └── ShareError      the caller has more in flight than its share; answered 429
 ├── SandboxError        a sandbox process could not be had, or ended through no fault of its code; answered 500
@@ -25,6 +26,7 @@ __all__ = [
     "EpisodeError",
     "EpisodeExistsError",
     "EpisodeFinishedError",
+    "EpisodeShareError",
     "ForbiddenError",
     "GauntletError",
     "InputError",
@@ -135,6 +137,13 @@ class ShareError(OverloadedError):
 
     code = "client_share"
     status = 429
+
+
+class EpisodeShareError(CapacityError):
+    """This caller has as many episodes open as one may have."""
+
+    code = ShareError.code
+    status = ShareError.status
 
 
 class SandboxError(GauntletError):

@@ -68,6 +68,9 @@ class Settings(BaseModel):
         description="seconds that requests in flight get to finish in after SIGTERM",
     )
     episodes: int = Field(1024, ge=1, le=1_000_000, description="episodes kept at a time; one more is refused")
+    client_episodes: int | None = Field(
+        None, ge=1, le=1_000_000, description="of them, most of one caller; one more is answered 429"
+    )
     episode_steps: int = Field(64, ge=1, le=100_000, description="most tool calls of one episode")
     episode_time_s: int = Field(3600, ge=1, le=604_800, description="most seconds that one episode may take")
     episode_idle_s: int = Field(

@@ -12,7 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # of an example, which a busy machine may miss
+hypothesis.settings.load_profile("unhurried")
 
 _LONGEST = ("cluster", "conformance", "web")
 

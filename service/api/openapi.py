@@ -42,7 +42,7 @@ def complete(app: FastAPI, settings: Settings, *, public: Collection[str]) -> No
             for operation in _operations(document, but=public):
                 operation["security"] = [{"token": []}]
                 operation["responses"] |= _answers(401)
-        if settings.client_requests is not None:
+        if settings.client_requests is not None or settings.client_episodes is not None:
             for operation in _operations(document, but=public):
                 if "503" in operation["responses"]:
                     operation["responses"] |= _answers(429)

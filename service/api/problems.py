@@ -51,7 +51,7 @@ _DESCRIPTIONS = {
     409: "The episode has ended.",
     413: "The body is larger than the service reads.",
     422: "The request does not fit its schema; `errors` names each field.",
-    429: "This caller has as many requests in flight as one may have; `Retry-After` says when to ask again.",
+    429: "This caller has as much in flight, or open, as one may have; `Retry-After` says when to ask again.",
     500: "The service's own fault; no score is given.",
     503: "No capacity now; `Retry-After` says when to ask again.",
 }

@@ -11,13 +11,15 @@ from contextvars import ContextVar
 from typing import Any
 
 from service.access import Access
+from service.admission import CALLER
 from service.episodes.changes import Changes
 from service.episodes.models import EpisodeRequest, EpisodeStatus, EpisodeView, ToolResponse
 from service.episodes.state import EpisodeState, Grading
-from service.episodes.store import Change, NoPlaceError, Store, TakenError
+from service.episodes.store import Change, NoPlaceError, NoShareError, Store, TakenError
 from service.errors import (
     CapacityError,
     EpisodeExistsError,
+    EpisodeShareError,
     GauntletError,
     InputError,
     NoEpisodeError,
@@ -108,6 +110,7 @@ class Episodes:
 
         Raises:
             CapacityError: all places are taken by episodes that have not ended.
+            EpisodeShareError: all of the caller's are.
             ForbiddenError: seeds of the test split, without the evaluation token.
             EpisodeExistsError: the id is in use.
             InputError: limits beyond the service's own.
@@ -123,7 +126,7 @@ class Episodes:
             authorization: the header that came with it.
 
         Raises:
-            CapacityError, ForbiddenError, InputError: as `open`; the old one is left as it is.
+            CapacityError, EpisodeShareError, ForbiddenError, InputError: as `open`; the old one is left as it is.
         """
         return await self._begin(episode_id, request, authorization, replace=True)
 
@@ -207,6 +210,7 @@ class Episodes:
         state = EpisodeState(
             id=episode_id,
             key=_key(episode_id),
+            caller=_digest(CALLER.get()),
             birth=secrets.token_hex(8),
             request=request,
             step_limit=int(_bounded("step_limit", request.step_limit, self._settings.episode_steps)),
@@ -216,6 +220,12 @@ class Episodes:
             added = await self._store.add(state, now, replace=replace)
         except TakenError:
             raise EpisodeExistsError("There is an episode of this id already.") from None
+        except NoShareError:
+            self._metrics.refused(Refusal.SHARE)
+            raise EpisodeShareError(
+                f"{self._settings.client_episodes} of your episodes are open, which is all that one caller may have.",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from None
         except NoPlaceError:
             self._metrics.refused(Refusal.CAPACITY)
             raise CapacityError(
@@ -343,7 +353,7 @@ class Episodes:
 
 def _key(episode_id: str) -> str:
     """What an episode is kept under, so that another owner's is looked for in vain, and as one that there never was."""
-    return hashlib.sha256(f"{OWNER.get()}:{episode_id}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return _digest(f"{OWNER.get()}:{episode_id}")[:32]
 
 
 def _submission(arguments: Any) -> str | None:
@@ -351,7 +361,11 @@ def _submission(arguments: Any) -> str | None:
     request_id = REQUEST_ID.get()
     if request_id is None:
         return None
-    return hashlib.sha256(f"{request_id}:{arguments}".encode("utf-8", "surrogatepass")).hexdigest()
+    return _digest(f"{request_id}:{arguments}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _only(name: str, arguments: Any) -> str:

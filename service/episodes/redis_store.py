@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.episodes.models import EpisodeStatus
 from service.episodes.state import EpisodeState
-from service.episodes.store import SECRET_BYTES, Added, Change, NoPlaceError, TakenError
+from service.episodes.store import SECRET_BYTES, Added, Change, NoPlaceError, NoShareError, TakenError
 from service.errors import StoreError
 from service.spans import span
 
@@ -31,6 +31,7 @@ _EPISODE = "{gauntlet}:episode:"
 _RUNNING = "{gauntlet}:running"  # by their last use: those that have not ended
 _ENDED = "{gauntlet}:ended"  # by their last use
 _DEADLINES = "{gauntlet}:deadlines"  # when those end by themselves that are not being graded
+_OF = "{gauntlet}:of:"  # a caller's, by their last use, where callers have a share
 _SECRET = "{gauntlet}:secret"  # noqa: S105 - where it is kept
 _MARK_BYTES = 8
 _CONNECTIONS = 32  # of one process
@@ -38,8 +39,12 @@ _PATIENCE_S = 10.0  # for one call, with all of its repetitions
 _INDEXES = (_RUNNING, _ENDED, _DEADLINES)
 
 _ADD = """
-local running, ended, deadlines, key = unpack(KEYS)
-local id, state, now, deadline, idle, limit, replace, prefix = unpack(ARGV)
+local running, ended, deadlines, own, key = unpack(KEYS)
+local id, state, now, deadline, idle, limit, share, replace, prefix = unpack(ARGV)
+local function drop(victim)
+  redis.call('DEL', prefix .. victim)
+  for _, index in ipairs({running, ended, deadlines, own}) do redis.call('ZREM', index, victim) end
+end
 local old = redis.call('GET', key)
 if old and old ~= state and replace == '0' then return {'taken'} end
 local forgotten = redis.call('ZRANGEBYSCORE', running, '-inf', now - idle)
@@ -48,28 +53,47 @@ for _, each in ipairs(forgotten) do
   redis.call('ZREM', deadlines, each)
 end
 redis.call('ZREMRANGEBYSCORE', ended, '-inf', now - idle)
+if not old and share ~= '' then
+  redis.call('ZREMRANGEBYSCORE', own, '-inf', now - idle)
+  local excess = redis.call('ZCARD', own) + 1 - share
+  for _, each in ipairs(excess > 0 and redis.call('ZRANGE', own, 0, -1) or {}) do
+    local due = tonumber(redis.call('ZSCORE', deadlines, each) or 'inf')
+    if excess > 0 and (due <= tonumber(now) or not redis.call('ZSCORE', running, each)) then
+      drop(each)
+      excess = excess - 1
+    end
+  end
+  if excess > 0 then return {'no share'} end
+end
 if not old and redis.call('ZCARD', running) + redis.call('ZCARD', ended) >= tonumber(limit) then
   local victim = redis.call('ZRANGE', ended, 0, 0)[1]
     or redis.call('ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT', 0, 1)[1]
   if not victim then return {'no place'} end
-  redis.call('DEL', prefix .. victim)
-  for _, index in ipairs({running, ended, deadlines}) do redis.call('ZREM', index, victim) end
+  drop(victim)
 end
 redis.call('SET', key, state, 'EX', idle)
 redis.call('ZREM', ended, id)
 redis.call('ZADD', running, now, id)
 redis.call('ZADD', deadlines, deadline, id)
+if share ~= '' then
+  redis.call('ZADD', own, now, id)
+  redis.call('EXPIRE', own, idle)
+end
 return {old or '', #forgotten}
 """
 _SWAP = """
-local running, ended, deadlines, key = unpack(KEYS)
-local id, old, new, now, idle, status, deadline = unpack(ARGV)
+local running, ended, deadlines, own, key = unpack(KEYS)
+local id, old, new, now, idle, share, status, deadline = unpack(ARGV)
 local found = redis.call('GET', key)
 if found ~= old and found ~= new then return 0 end
 redis.call('SET', key, new, 'EX', idle)
 redis.call(status == 'ended' and 'ZREM' or 'ZADD', running, unpack(status == 'ended' and {id} or {now, id}))
 redis.call(status == 'ended' and 'ZADD' or 'ZREM', ended, unpack(status == 'ended' and {now, id} or {id}))
 redis.call(status == 'running' and 'ZADD' or 'ZREM', deadlines, unpack(status == 'running' and {deadline, id} or {id}))
+if share ~= '' then
+  redis.call('ZADD', own, now, id)
+  redis.call('EXPIRE', own, idle)
+end
 return 1
 """
 _log = logging.getLogger("gauntlet.service")
@@ -99,22 +123,24 @@ class RedisStore:
     made again: a change that has been made already is known by what it left.
     """
 
-    def __init__(self, redis: Redis, limit: int, idle_s: int) -> None:
+    def __init__(self, redis: Redis, limit: int, idle_s: int, *, share: int | None = None) -> None:
         """Connects when it is first used.
 
         Args:
             redis: a client that answers bytes.
             limit: most episodes at a time.
             idle_s: seconds without a use after which one is forgotten.
+            share: most of one caller at a time; as many as of all where it is None.
         """
         self._redis = redis
         self._limit = limit
+        self._share = "" if share is None else share
         self._idle_s = idle_s
         self._add = redis.register_script(_ADD)
         self._swap = redis.register_script(_SWAP)
 
     @classmethod
-    def at(cls, url: str, limit: int, idle_s: int) -> "RedisStore":
+    def at(cls, url: str, limit: int, idle_s: int, *, share: int | None = None) -> "RedisStore":
         """A store at an address such as ``redis://:password@host:6379/0``."""
         retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), retries=10)
         errors: list[type[Exception]] = [RedisConnectionError, RedisTimeoutError]
@@ -128,19 +154,21 @@ class RedisStore:
             socket_connect_timeout=2,
             **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         )
-        return cls(Redis.from_pool(pool), limit, idle_s)
+        return cls(Redis.from_pool(pool), limit, idle_s, share=share)
 
     @_reported
     async def add(self, state: EpisodeState, now: float, *, replace: bool) -> Added:
         """Keeps one more."""
         text = _packed(state)
-        limits = (self._idle_s, self._limit, int(replace))
+        limits = (self._idle_s, self._limit, self._share, int(replace))
         answer: Sequence[Any] = await self._add(
-            keys=_keys(state.key), args=[state.key, text, now, state.ends_at, *limits, _EPISODE]
+            keys=_keys(state), args=[state.key, text, now, state.ends_at, *limits, _EPISODE]
         )
         match answer:
             case [b"taken"]:
                 raise TakenError
+            case [b"no share"]:
+                raise NoShareError
             case [b"no place"]:
                 raise NoPlaceError
         old, forgotten = answer
@@ -154,8 +182,8 @@ class RedisStore:
             before = _unpacked(old)
             after = change(before)
             new = old if after is before else _packed(after)
-            args = [key, old, new, now, self._idle_s, _index_of(after), after.ends_at]
-            if await self._swap(keys=_keys(key), args=args):
+            args = [key, old, new, now, self._idle_s, self._share, _index_of(after), after.ends_at]
+            if await self._swap(keys=_keys(after), args=args):
                 return before, after
         return None
 
@@ -168,7 +196,11 @@ class RedisStore:
             for index in _INDEXES:
                 pipeline.zrem(index, key)
             old, *_ = await pipeline.execute()
-        return _unpacked(old) if old else None
+        if not old:
+            return None
+        state = _unpacked(old)
+        await self._redis.zrem(_OF + state.caller, key)
+        return state
 
     @_reported
     async def running(self, now: float) -> int:
@@ -215,8 +247,8 @@ def _unpacked(kept: bytes | str) -> EpisodeState:
     return EpisodeState.model_validate_json(kept[_MARK_BYTES:])
 
 
-def _keys(key: str) -> list[str]:
-    return [*_INDEXES, _EPISODE + key]
+def _keys(state: EpisodeState) -> list[str]:
+    return [*_INDEXES, _OF + state.caller, _EPISODE + state.key]
 
 
 def _index_of(state: EpisodeState) -> str:

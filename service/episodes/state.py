@@ -44,6 +44,7 @@ class EpisodeState(BaseModel):
     Attributes:
         id: what its owner knows it by.
         key: what it is kept under.
+        caller: whose share it counts for, where callers have one; a digest.
         birth: tells it from one that is begun anew under the same id.
         request: what it is about, with its seed drawn.
         step_limit: tool calls.
@@ -60,6 +61,7 @@ class EpisodeState(BaseModel):
 
     id: str
     key: str
+    caller: str = ""
     birth: str
     request: EpisodeRequest
     step_limit: int

@@ -2,14 +2,14 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.episodes.models import OUTCOMES, EpisodeStatus
 from service.episodes.state import EpisodeState
 
-__all__ = ["SECRET_BYTES", "Added", "Change", "MemoryStore", "NoPlaceError", "Store", "TakenError"]
+__all__ = ["SECRET_BYTES", "Added", "Change", "MemoryStore", "NoPlaceError", "NoShareError", "Store", "TakenError"]
 
 SECRET_BYTES = 32
 Change = Callable[[EpisodeState], EpisodeState]
@@ -17,6 +17,10 @@ Change = Callable[[EpisodeState], EpisodeState]
 
 class NoPlaceError(Exception):
     """Every place is taken by an episode that has not ended."""
+
+
+class NoShareError(Exception):
+    """Every place that one caller may have is taken by an episode of its own that has not ended."""
 
 
 class TakenError(Exception):
@@ -49,6 +53,7 @@ class Store(Protocol):
 
         Raises:
             TakenError: there is one of its key, which it may not replace.
+            NoShareError: its caller has no place for it.
             NoPlaceError: there is no place for it.
         """
 
@@ -83,14 +88,16 @@ class Store(Protocol):
 class MemoryStore:
     """Keeps them in this process."""
 
-    def __init__(self, limit: int, idle_s: float) -> None:
+    def __init__(self, limit: int, idle_s: float, *, share: int | None = None) -> None:
         """Keeps nothing yet.
 
         Args:
             limit: most at a time.
             idle_s: seconds without a use after which one is forgotten.
+            share: most of one caller at a time; as many as of all where it is None.
         """
         self._limit = limit
+        self._share = share
         self._idle_s = idle_s
         self._kept: OrderedDict[str, tuple[float, EpisodeState]] = OrderedDict()  # the longest unused first
         self._secret = secrets.token_bytes(SECRET_BYTES)
@@ -101,8 +108,8 @@ class MemoryStore:
         _, old = self._kept.get(state.key, (0.0, None))
         if old is not None and not replace:
             raise TakenError
-        if old is None and len(self._kept) >= self._limit:
-            self._drop_an_ended_one(now)
+        if old is None:
+            self._make_room(state, now)
         self._keep(state, now)
         return Added(old, forgotten)
 
@@ -158,9 +165,16 @@ class MemoryStore:
             forgotten += idle.status is EpisodeStatus.RUNNING
         return forgotten
 
-    def _drop_an_ended_one(self, now: float) -> None:
-        for key, (_, state) in self._kept.items():
-            if state.settled(now).status in OUTCOMES:
-                del self._kept[key]
-                return
-        raise NoPlaceError
+    def _make_room(self, state: EpisodeState, now: float) -> None:
+        if self._share is not None:
+            own = [key for key, (_, other) in self._kept.items() if other.caller == state.caller]
+            if len(own) >= self._share and not self._drop_an_ended_one(own, now):
+                raise NoShareError
+        if len(self._kept) >= self._limit and not self._drop_an_ended_one(self._kept, now):
+            raise NoPlaceError
+
+    def _drop_an_ended_one(self, keys: Iterable[str], now: float) -> bool:
+        victim = next((key for key in keys if self._kept[key][1].settled(now).status in OUTCOMES), None)
+        if victim is not None:
+            del self._kept[victim]
+        return victim is not None

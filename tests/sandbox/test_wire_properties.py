@@ -23,7 +23,7 @@ from tests.sandbox.recipes import Nested, Recipe, called, recipes
 LIMIT = 1 << 20
 MAX_CPU_S = 4.0  # several times what the most expensive values take
 MAX_MEMORY_BYTES = 64 << 20
-unhurried = settings(deadline=None, phases=set(Phase) - {Phase.explain})  # which would trace every line
+untraced = settings(phases=set(Phase) - {Phase.explain})  # which would trace every line
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def bounded(act: Callable[[], object], *, max_cpu_s: float = MAX_CPU_S) -> None:
 
 @given(recipes)
 @example(Nested(100_000))
-@settings(unhurried, max_examples=150)
+@settings(untraced, max_examples=150)
 def test_anything_comes_back_as_plain_data_with_marks_and_no_method_is_called(recipe: Recipe) -> None:
     value = recipe.made()
     called.clear()
@@ -73,7 +73,7 @@ def test_anything_comes_back_as_plain_data_with_marks_and_no_method_is_called(re
 
 
 @given(recipes, st.sampled_from([1000, 1_000_000]), st.booleans())
-@settings(unhurried, max_examples=5)
+@settings(untraced, max_examples=5)
 def test_much_of_anything_is_encoded_or_refused_within_bounds(recipe: Recipe, count: int, named: bool) -> None:
     value = recipe.made()
     many = dict.fromkeys(map(str, range(count // 10)), value) if named else [value] * count
@@ -109,7 +109,7 @@ def edited(payload: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
 
 
 @given(recipes, edits)
-@settings(unhurried, max_examples=100)
+@settings(untraced, max_examples=100)
 def test_what_was_tampered_with_is_read_or_refused(recipe: Recipe, edits: list[tuple[str, float, bytes]]) -> None:
     value = recipe.made()
     payload = encode({"status": "ok", "returned": value, "given_state": value}, max_bytes=LIMIT)
@@ -124,7 +124,7 @@ tokens = st.sampled_from([
 
 
 @given(st.binary(max_size=2000) | st.lists(tokens, max_size=60).map(lambda parts: "".join(parts).encode()))
-@settings(unhurried, max_examples=300)
+@settings(untraced, max_examples=300)
 def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
     bounded(lambda: check(payload))
 
@@ -254,13 +254,13 @@ results = st.fixed_dictionaries(
 
 
 @given(results, states)
-@settings(unhurried, max_examples=200)
+@settings(untraced, max_examples=200)
 def test_no_answer_breaks_a_check_nor_holds_every_row(result: dict[str, Any], given_state: dict[str, Any]) -> None:
     check(encode({"status": "ok", "returned": result, "given_state": given_state}, max_bytes=LIMIT))
 
 
 @given(recipes, results)
-@settings(unhurried, max_examples=60)
+@settings(untraced, max_examples=60)
 def test_no_hostile_part_of_an_answer_does_either(recipe: Recipe, result: dict[str, Any]) -> None:
     value = recipe.made()
     for key in [*result, "state"]:

@@ -301,6 +301,21 @@ async def test_one_caller_cannot_take_every_place(client: httpx.AsyncClient) -> 
     assert 'gauntlet_refusals_total{reason="share"} 2.0' in text
 
 
+async def test_one_caller_cannot_take_the_places_of_another_ones_episodes() -> None:
+    settings = {"GAUNTLET_API_TOKENS": f"{TOKEN},{OTHER}", "GAUNTLET_CLIENT_EPISODES": "2", "GAUNTLET_EPISODES": "4"}
+    with running_service(**settings) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            for token in (TOKEN, OTHER):
+                for path, opened in (("/episodes", 201), ("/reset", 200)):
+                    assert (await client.post(path, json={}, headers=bearer(token))).status_code == opened
+                for path in ("/episodes", "/reset", "/seed_session"):
+                    refused = await client.post(path, json={}, headers=bearer(token))
+                    assert (refused.status_code, refused.headers["retry-after"]) == (429, "5"), path
+                    assert refused.json()["code"] == "client_share"
+            metrics = (await client.get("/metrics")).text
+            assert 'gauntlet_refusals_total{reason="share"} 6.0' in metrics
+
+
 @pytest.mark.timed
 @pytest.mark.parametrize(
     ("path", "body"),

@@ -10,13 +10,14 @@ import pytest
 from pydantic import SecretStr
 
 from service.access import Access
-from service.admission import Admission
+from service.admission import CALLER, Admission
 from service.episodes import OUTCOMES, OWNER, EpisodeRequest, Episodes, EpisodeStatus, MemoryStore, Store
 from service.episodes.redis_store import RedisStore
 from service.errors import (
     CapacityError,
     EpisodeExistsError,
     EpisodeFinishedError,
+    EpisodeShareError,
     ForbiddenError,
     InputError,
     NoEpisodeError,
@@ -82,14 +83,26 @@ def episodes_on(
 @pytest.fixture(params=["memory", "redis"])
 async def episodes(request: pytest.FixtureRequest, sandbox: Sandbox, clock: Clock) -> AsyncIterator[Episodes]:
     """Episodes in each place that they can be kept in."""
-    store: Store = MemoryStore(3, 900)
-    if request.param == "redis":
-        server = request.getfixturevalue("redis_server")
-        server.flush()
-        store = RedisStore.at(server.url, 3, 900)
-    made = episodes_on(sandbox, clock, store=store, episodes=3, episode_steps=4)
+    made = episodes_on(sandbox, clock, store=store_of(request, 3), episodes=3, episode_steps=4)
     yield made
     await made.leave()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def shared_out(request: pytest.FixtureRequest, sandbox: Sandbox, clock: Clock) -> AsyncIterator[Episodes]:
+    """Five places, of which a caller may have two."""
+    store = store_of(request, 5, share=2)
+    made = episodes_on(sandbox, clock, store=store, episodes=5, client_episodes=2)
+    yield made
+    await made.leave()
+
+
+def store_of(request: pytest.FixtureRequest, limit: int, *, share: int | None = None) -> Store:
+    if request.param == "memory":
+        return MemoryStore(limit, 900, share=share)
+    server = request.getfixturevalue("redis_server")
+    server.flush()
+    return RedisStore.at(server.url, limit, 900, share=share)
 
 
 async def opened(episodes: Episodes, **options: object) -> str:
@@ -101,6 +114,13 @@ def owner(name: str) -> Iterator[None]:
     token = OWNER.set(name)
     yield
     OWNER.reset(token)
+
+
+@contextmanager
+def caller(name: str) -> Iterator[None]:
+    token = CALLER.set(name)
+    yield
+    CALLER.reset(token)
 
 
 async def taken(episodes: Episodes, episode: str) -> None:
@@ -259,6 +279,57 @@ async def test_one_more_than_there_are_places_is_refused(episodes: Episodes) -> 
     assert await episodes.running() == 3
     await episodes.close(kept[0])
     assert await opened(episodes)
+
+
+async def test_one_more_than_a_callers_share_is_refused(shared_out: Episodes) -> None:
+    with caller("a"):
+        kept = [await opened(shared_out) for _ in range(2)]
+        with pytest.raises(EpisodeShareError, match="2 of your episodes are open") as refused:
+            await opened(shared_out)
+        assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (429, "client_share", 5)
+        assert (await shared_out.reset(kept[0], EpisodeRequest())).id == kept[0]
+    with caller("b"):
+        for _ in range(2):
+            await opened(shared_out)
+    with caller("a"):
+        await shared_out.close(kept[0])
+        await opened(shared_out)
+        with pytest.raises(EpisodeShareError):
+            await opened(shared_out)
+    with caller("c"):
+        await opened(shared_out)
+    with caller("d"), pytest.raises(CapacityError, match="5 episodes are open"):
+        await opened(shared_out)
+
+
+async def test_a_caller_that_fills_its_share_pushes_out_its_own_episodes_alone(shared_out: Episodes) -> None:
+    with caller("b"):
+        first = await opened(shared_out)
+        await shared_out.end(first)
+    with caller("a"):
+        still = await opened(shared_out)
+        ended = [await opened(shared_out)]
+        for _ in range(6):
+            await shared_out.end(ended[-1])
+            ended.append(await opened(shared_out))
+        for episode in ended[:-1]:
+            with pytest.raises(NoEpisodeError):
+                await shared_out.view(episode)
+        assert [(await shared_out.view(episode)).done for episode in (still, ended[-1], first)] == [False, False, True]
+
+
+async def test_what_is_over_or_forgotten_counts_for_nobodys_share(shared_out: Episodes, clock: Clock) -> None:
+    with caller("a"):
+        for _ in range(2):
+            await opened(shared_out, time_limit_s=10)
+        clock.now += 11
+        for _ in range(2):  # nobody has looked at those whose time is over
+            await opened(shared_out)
+        with pytest.raises(EpisodeShareError):
+            await opened(shared_out)
+        clock.now += 900
+        for _ in range(2):
+            await opened(shared_out)
 
 
 async def test_those_that_have_ended_make_room_the_longest_unused_first(episodes: Episodes) -> None:

@@ -43,7 +43,7 @@ def test_an_operation_keeps_to_its_schema(schema: Any, operation: str, mode: sch
     method, path = operation.split()
 
     @given(case=schema[path][method].as_strategy(generation_mode=mode))
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     def keeps_to_it(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(timeout=40)
 

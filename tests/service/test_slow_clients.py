@@ -12,7 +12,7 @@ from service.http import REQUEST_S, BoundedHttpProtocol
 from tests.conftest import running_service
 from tests.service.impatient_service import LIMIT_S
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timed]
 
 POST = b"POST /execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 19\r\n\r\n"
 BODY = b'{"expression": "1"}'

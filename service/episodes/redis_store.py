@@ -57,8 +57,9 @@ if not old and share ~= '' then
   redis.call('ZREMRANGEBYSCORE', own, '-inf', now - idle)
   local excess = redis.call('ZCARD', own) + 1 - share
   for _, each in ipairs(excess > 0 and redis.call('ZRANGE', own, 0, -1) or {}) do
+    if excess == 0 then break end
     local due = tonumber(redis.call('ZSCORE', deadlines, each) or 'inf')
-    if excess > 0 and (due <= tonumber(now) or not redis.call('ZSCORE', running, each)) then
+    if due <= tonumber(now) or not redis.call('ZSCORE', running, each) then
       drop(each)
       excess = excess - 1
     end

@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.chaos import ORACLE, Cluster, cluster, trouble
 from benchmarks.nuisances import NUISANCES
+from tests.conftest import PATIENT
 from tests.deploy import prometheus
 from tests.deploy.prometheus import Prometheus, eventually
 
@@ -26,7 +27,7 @@ REPLICAS = ["replica-1", "replica-2", "replica-3"]
 
 @pytest.fixture(scope="module")
 def composed() -> Iterator[Cluster]:
-    with cluster("gauntlet-test-cluster", free_port()) as started:
+    with cluster("gauntlet-test-cluster", free_port(), **PATIENT) as started:
         yield started
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import ServiceProcess, running_service
+from tests.conftest import PATIENT, ServiceProcess, running_service
 from tests.sandbox.test_processes import descendants_of
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
@@ -160,7 +160,7 @@ def test_the_task_can_be_read_at_a_terminal(tmp_path: Path, service: ServiceProc
 
 def test_a_thousand_grades_leave_no_process_no_descriptor_and_no_file(tmp_path: Path) -> None:
     settings = {"GAUNTLET_POOL_LOW": "5", "GAUNTLET_POOL_HIGH": "5", "GAUNTLET_ZYGOTE_CHILDREN": "2000"}
-    with running_service(TMPDIR=str(tmp_path), **settings) as service:
+    with running_service(TMPDIR=str(tmp_path), **settings, **PATIENT) as service:
         before = footprint(service.pid, tmp_path)
         assert grade_repeatedly(service.url, times=1000) == {1.0}
         deadline = time.monotonic() + 5

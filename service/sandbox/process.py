@@ -66,12 +66,13 @@ class SandboxProcess:
             child: it.
             limits: what the verdict depends on.
             another: gives another child, should this one turn out dead before it got anything.
-            memory_kills: knows of those that the kernel kills for want of memory.
+            memory_kills: the kernel's, for want of memory; one while this process ran explains its end by SIGKILL.
         """
         self._child = child
         self._limits = limits
         self._another = another
         self._memory_kills = memory_kills
+        self._kills_before = 0
         self._deadline: float | None = None
         self._ended: tuple[Exit, Printed] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -129,6 +130,7 @@ class SandboxProcess:
         payload = pickle.dumps(message)  # read by our own code, before it runs any of the submission's
         try:
             if self._deadline is None:
+                self._kills_before = self._memory_kills.count()
                 return _judged(await self._deliver_first(payload, timeout_s or self._limits.wall_time_s))
             return _judged(await self._child.ask(payload, self._deadline))
         except TimeoutError:
@@ -196,7 +198,7 @@ class SandboxProcess:
         await self.end()
         if not dead:
             return Outcome(Status.ERROR, "the process closed its channel before it answered")
-        if self.exit.signal_name == "SIGKILL" and self._memory_kills.take_one():
+        if self.exit.signal_name == "SIGKILL" and self._memory_kills.count() > self._kills_before:
             raise SandboxError("the kernel killed a sandbox process for want of memory: too many run at a time for it")
         return _verdict(self.exit, self._limits)
 

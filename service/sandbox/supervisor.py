@@ -160,6 +160,7 @@ class Sandbox:
         await self._zygotes.stop()
         for process in self._processes:
             process.kill()
+        self._memory_kills.close()
 
     @asynccontextmanager
     async def process(self) -> AsyncIterator[SandboxProcess]:

@@ -103,21 +103,24 @@ def test_affinity_counts_where_it_is_less_than_the_quota(root: Path) -> None:
         (FIRST, "memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"),
     ],
 )
-def test_each_kill_for_want_of_memory_explains_one_death(
+def test_the_kernels_kills_for_want_of_memory_are_counted(
     root: Path, files: dict[str, str], file: str, text: str
 ) -> None:
     counter = root / "sys/fs/cgroup" / file
     read(root, files | {f"sys/fs/cgroup/{file}": text.format(5)})
     kills = MemoryKills(root)
-    assert not kills.take_one()
-    counter.write_text(text.format(7))
-    assert [kills.take_one() for _ in range(3)] == [True, True, False]
+    assert kills.count() == 5
+    counter.write_text(text.format(17))
+    assert kills.count() == 17
+    kills.close()
+    assert kills.count() == 0
+    kills.close()
 
 
 @pytest.mark.parametrize("text", [None, "", "oom_kill_disable 0\nunder_oom 0\n"])
 def test_where_kills_are_not_counted_there_are_none(root: Path, text: str | None) -> None:
     read(root, FIRST if text is None else FIRST | {"sys/fs/cgroup/memory/memory.oom_control": text})
-    assert not MemoryKills(root).take_one()
+    assert MemoryKills(root).count() == 0
 
 
 def test_this_machine_can_be_read() -> None:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.models import Problem, ProblemField
 from service.errors import GauntletError, InputError, OverloadedError, SandboxError, UnauthorizedError
+from service.logs import REQUEST_ID
 
 __all__ = ["BodyLimit", "body_bytes", "documented", "install", "refusal"]
 
@@ -124,8 +125,10 @@ def refusal(error: GauntletError) -> JSONResponse:
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    """Answered outside of `Traffic`, which gives all other answers their id."""
     _log.error("unexpected error", exc_info=error)
-    return problem(500, "An unexpected fault of the service. No score is given.")
+    headers = {"X-Request-ID": request_id} if (request_id := REQUEST_ID.get()) else None
+    return problem(500, "An unexpected fault of the service. No score is given.", headers=headers)
 
 
 def body_bytes(code_bytes: int) -> int:

@@ -137,13 +137,14 @@ def _request_id(scope: Scope) -> str:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Has a request know nothing of another one: who calls the app may do so many times in one task."""
+    """Has a request know nothing of another one: who calls the app may do so many times in one task.
+
+    What fails leaves them as they are, to whoever reports it outside of here.
+    """
     tokens = [(variable, variable.set(unset)) for variable, unset in _UNSET]
-    try:
-        yield
-    finally:
-        for variable, token in tokens:
-            variable.reset(token)
+    yield
+    for variable, token in tokens:
+        variable.reset(token)
 
 
 def _templates(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, re.Pattern[str]]]:

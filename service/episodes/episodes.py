@@ -156,14 +156,14 @@ class Episodes:
         """
         key = _key(episode_id)
         state = await self._looked_at(key)
-        submission = _submission(arguments) if tool == "submit_code" else None
+        submission = _submission(tool, arguments)
         if not state.has_taken(submission):
             state.check_running()
         match tool:
             case "python_expression":
                 return await self._execute(key, _only("expression", arguments))
             case "submit_code":
-                return await self._submit(key, _only("code", arguments), submission)
+                return await self._submit(state, _only("code", arguments), submission)
         raise UnknownToolError("There is no such tool: use python_expression or submit_code.")
 
     async def end(self, episode_id: str) -> EpisodeView:
@@ -253,18 +253,18 @@ class Episodes:
         with contextlib.suppress(GauntletError):
             await self._changes.if_same(await stepping, EpisodeState.not_stepped)
 
-    async def _submit(self, key: str, code: str, submission: str | None) -> ToolResponse:
+    async def _submit(self, to: EpisodeState, code: str, submission: str | None) -> ToolResponse:
         """Has a submission graded, to the end, whether or not somebody still waits for it."""
         self._gauntlet.check_source("code", code)
         while True:
             grading = Grading(code=code, owner=self._me, until=self._clock() + _LEASE_S)
-            begun = await self._changes.make(key, lambda state: state.submitting(grading, submission))  # noqa: B023
-            if begun.grading is grading:
-                graded = await asyncio.shield(self._grade_in_background(begun))
-                return self._told(graded or await self._after_grading(key))
-            begun = await self._after_grading(key)
-            if begun.outcome is not None:
-                return self._told(begun)
+            begun = await self._changes.make(to.key, lambda now: now.submitting(grading, submission, to.birth))  # noqa: B023
+            is_its_own = begun.grading is grading
+            if is_its_own and (graded := await asyncio.shield(self._grade_in_background(begun))):
+                return self._told(graded)
+            ended = await self._after_grading(to.key)  # by another process, or of the same call that was made before
+            if ended.outcome and ended.birth == to.birth and (is_its_own or ended.has_taken(submission)):
+                return self._told(ended)
 
     def _grade_in_background(self, state: EpisodeState, *, again: bool = False) -> asyncio.Task[EpisodeState | None]:
         task = asyncio.create_task(self._graded(state, again=again))
@@ -356,12 +356,12 @@ def _key(episode_id: str) -> str:
     return _digest(f"{OWNER.get()}:{episode_id}")[:32]
 
 
-def _submission(arguments: Any) -> str | None:
+def _submission(tool: str, arguments: Any) -> str | None:
     """What tells a call that is made again from a second one: a proxy makes it whose replica has failed."""
-    request_id = REQUEST_ID.get()
-    if request_id is None:
+    request_id, code = REQUEST_ID.get(), arguments.get("code") if isinstance(arguments, dict) else None
+    if tool != "submit_code" or request_id is None or not isinstance(code, str):
         return None
-    return _digest(f"{request_id}:{arguments}")
+    return _digest(f"{request_id}:{code}")
 
 
 def _digest(text: str) -> str:

@@ -20,6 +20,7 @@ _ENDED = {
     EpisodeStatus.ABANDONED: "The episode has ended: it was ended without a submission.",
     EpisodeStatus.FAULT: "The episode has ended: its submission could not be graded, which is the service's fault.",
 }
+_REPLACED = "The episode has ended: another one was begun in its place."
 
 
 class Grading(BaseModel):
@@ -123,8 +124,10 @@ class EpisodeState(BaseModel):
         """Whether a call is the one that handed in its submission, made again."""
         return submission is not None and submission == self.submission
 
-    def submitting(self, grading: Grading, submission: str | None) -> Self:
-        """Out of play, with a submission that is graded; the same one a second time changes nothing."""
+    def submitting(self, grading: Grading, submission: str | None, birth: str) -> Self:
+        """Out of play, with a submission to the episode of this birth that is graded; a second time changes nothing."""
+        if self.birth != birth:
+            raise EpisodeFinishedError(_REPLACED)
         if self.has_taken(submission):
             return self
         self.check_running()

@@ -57,6 +57,17 @@ def test_json_has_a_line_for_each_request_with_its_id_and_nothing_of_what_was_se
     assert TOKEN not in stderr.read_text()
 
 
+def test_what_is_said_of_an_unexpected_fault_has_its_requests_id(stderr: Path) -> None:
+    with running_service(module="tests.service.failing_service", GAUNTLET_LOG_FORMAT="json") as service:
+        answer = httpx.get(f"{service.url}/episodes/0123", headers={"x-request-id": "find-me"})
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "find-me")
+    assert "in none" not in answer.text
+    told = lines(stderr, 3)
+    assert [(each["logger"], each["request_id"]) for each in told] == [
+        ("gauntlet.access", "find-me"), ("gauntlet.service", "find-me"), ("uvicorn.error", "find-me"),
+    ]  # fmt: skip
+
+
 def test_where_it_serves_is_said_in_the_logs_format_on_the_first_line() -> None:
     with running_service(GAUNTLET_LOG_FORMAT="json") as service:
         said = json.loads(service.first_line)

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from service.access import Access
 from service.admission import Admission
 from service.episodes import OUTCOMES, EpisodeRequest, Episodes, EpisodeStatus, EpisodeView, ToolResponse
 from service.episodes.redis_store import RedisStore
-from service.errors import CapacityError, EpisodeFinishedError, NoEpisodeError, StoreError
+from service.errors import CapacityError, EpisodeFinishedError, InputError, NoEpisodeError, StoreError
 from service.gauntlet import Gauntlet
 from service.logs import REQUEST_ID
 from service.metrics import Metrics
@@ -248,6 +249,33 @@ async def test_a_submission_that_is_made_many_times_at_once_under_one_id_is_grad
             told = await asyncio.gather(*same)
         assert [each.grade for each in told] == [told[0].grade] * 6
         assert sum(process.ended("submitted") for process in pair) == turn + 1
+
+
+async def test_arguments_that_are_no_code_are_no_submission_however_deep(pair: tuple[Process, Process]) -> None:
+    begun = await pair[0].episodes.open(EpisodeRequest())
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    for arguments in (nested, {"code": nested}, {"code": "", "more": nested}):
+        with request("a"), pytest.raises(InputError):
+            await pair[0].episodes.call(begun.id, "submit_code", arguments)
+
+
+async def test_a_submission_that_is_made_again_is_none_to_the_episode_that_was_begun_in_its_place(
+    pair: tuple[Process, Process],
+) -> None:
+    one, other = pair
+    for _ in range(5):
+        with request("a"):
+            begun, submitting = await submitted(one, other)
+            again = asyncio.create_task(other.episodes.call(begun.id, "submit_code", {"code": SLOW}))
+            await asyncio.sleep(0.1)
+        await submitting
+        anew = await one.episodes.reset(begun.id, EpisodeRequest(suite=Suite.CLASSIC))
+        with suppress(EpisodeFinishedError):  # or it was told its grade just in time
+            assert (await again).reward == 1.0
+        assert await other.episodes.view(begun.id) == anew
+        await one.episodes.close(begun.id)
 
 
 async def test_a_submission_whose_process_died_is_graded_for_whoever_makes_it_again(

@@ -7,7 +7,15 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.episodes import EpisodeRequest, Episodes
-from service.errors import CapacityError, GauntletError, InputError, NoEpisodeError, OverloadedError, SandboxError
+from service.errors import (
+    CapacityError,
+    EpisodeShareError,
+    GauntletError,
+    InputError,
+    NoEpisodeError,
+    OverloadedError,
+    SandboxError,
+)
 from service.protocols.openenv.face import Face
 from service.protocols.openenv.messages import (
     ErrorCode,
@@ -111,7 +119,7 @@ class Connection:
             return error_frame(ErrorCode.VALIDATION_ERROR, f"Invalid message: {error}", **details)
         if isinstance(error, OverloadedError):
             details["retry_after_s"] = error.retry_after_s
-        if isinstance(error, CapacityError):
+        if isinstance(error, CapacityError) and not isinstance(error, EpisodeShareError):
             details |= {"active_sessions": await self._episodes.running(), "max_sessions": self._episodes.limit}
         if isinstance(error, SandboxError):
             _log.error("sandbox fault: %s", error)

@@ -6,8 +6,9 @@ submission has the reward 0. One whose grade was lost through the service's faul
 """
 
 from service.episodes.episodes import OWNER, Episodes
+from service.episodes.memory_store import MemoryStore
 from service.episodes.models import OUTCOMES, RUNNING, EpisodeRequest, EpisodeStatus, EpisodeView, ToolResponse
-from service.episodes.store import MemoryStore, Store
+from service.episodes.store import Store
 
 __all__ = [
     "OUTCOMES",

@@ -210,7 +210,7 @@ class Episodes:
         state = EpisodeState(
             id=episode_id,
             key=_key(episode_id),
-            caller=_digest(CALLER.get()),
+            caller=_digest(CALLER.get())[:32],
             birth=secrets.token_hex(8),
             request=request,
             step_limit=int(_bounded("step_limit", request.step_limit, self._settings.episode_steps)),
@@ -220,22 +220,27 @@ class Episodes:
             added = await self._store.add(state, now, replace=replace)
         except TakenError:
             raise EpisodeExistsError("There is an episode of this id already.") from None
-        except NoShareError:
+        except NoShareError as refusal:
+            self._count_forgotten(refusal.forgotten)
             self._metrics.refused(Refusal.SHARE)
             raise EpisodeShareError(
                 f"{self._settings.client_episodes} of your episodes are open, which is all that one caller may have.",
                 retry_after_s=_RETRY_AFTER_S,
             ) from None
-        except NoPlaceError:
+        except NoPlaceError as refusal:
+            self._count_forgotten(refusal.forgotten)
             self._metrics.refused(Refusal.CAPACITY)
             raise CapacityError(
                 f"{self.limit} episodes are open, which is all that the service keeps.", retry_after_s=_RETRY_AFTER_S
             ) from None
-        for _ in range(added.forgotten):
-            self._metrics.episode_ended(EpisodeStatus.ABANDONED)
+        self._count_forgotten(added.forgotten)
         if added.replaced is not None:
             self._changes.count(added.replaced, added.replaced.settled(now).abandoned())
         return state.view(now)
+
+    def _count_forgotten(self, episodes: int) -> None:
+        for _ in range(episodes):
+            self._metrics.episode_ended(EpisodeStatus.ABANDONED)
 
     async def _execute(self, key: str, expression: str) -> ToolResponse:
         stepping = asyncio.ensure_future(self._changes.make(key, lambda state: state.stepping(self._clock())))

@@ -11,11 +11,13 @@ from opentelemetry.trace import SpanKind
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.episodes.models import EpisodeStatus
+from service.episodes.redis_scripts import ADD, INDEXES, MARK_BYTES, REMOVE, SWAP
 from service.episodes.state import EpisodeState
 from service.episodes.store import SECRET_BYTES, Added, Change, NoPlaceError, NoShareError, TakenError
 from service.errors import StoreError
@@ -26,77 +28,11 @@ __all__ = ["RedisStore"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# One hash tag, so that a cluster keeps what belongs together in one place.
-_EPISODE = "{gauntlet}:episode:"
-_RUNNING = "{gauntlet}:running"  # by their last use: those that have not ended
-_ENDED = "{gauntlet}:ended"  # by their last use
-_DEADLINES = "{gauntlet}:deadlines"  # when those end by themselves that are not being graded
-_OF = "{gauntlet}:of:"  # a caller's, by their last use, where callers have a share
-_SECRET = "{gauntlet}:secret"  # noqa: S105 - where it is kept
-_MARK_BYTES = 8
+_PREFIX = "{gauntlet}:"
+_RUNNING, _, _DEADLINES = (_PREFIX + name for name in INDEXES)
+_SECRET = f"{_PREFIX}secret"
 _CONNECTIONS = 32  # of one process
 _PATIENCE_S = 10.0  # for one call, with all of its repetitions
-_INDEXES = (_RUNNING, _ENDED, _DEADLINES)
-
-_ADD = """
-local running, ended, deadlines, own, key = unpack(KEYS)
-local id, state, now, deadline, idle, limit, share, replace, prefix = unpack(ARGV)
-local function drop(victim)
-  redis.call('DEL', prefix .. victim)
-  for _, index in ipairs({running, ended, deadlines, own}) do redis.call('ZREM', index, victim) end
-end
-local old = redis.call('GET', key)
-if old and old ~= state and replace == '0' then return {'taken'} end
-local forgotten = redis.call('ZRANGEBYSCORE', running, '-inf', now - idle)
-for _, each in ipairs(forgotten) do
-  redis.call('ZREM', running, each)
-  redis.call('ZREM', deadlines, each)
-end
-redis.call('ZREMRANGEBYSCORE', ended, '-inf', now - idle)
-if not old and share ~= '' then
-  redis.call('ZREMRANGEBYSCORE', own, '-inf', now - idle)
-  local excess = redis.call('ZCARD', own) + 1 - share
-  for _, each in ipairs(excess > 0 and redis.call('ZRANGE', own, 0, -1) or {}) do
-    if excess == 0 then break end
-    local due = tonumber(redis.call('ZSCORE', deadlines, each) or 'inf')
-    if due <= tonumber(now) or not redis.call('ZSCORE', running, each) then
-      drop(each)
-      excess = excess - 1
-    end
-  end
-  if excess > 0 then return {'no share'} end
-end
-if not old and redis.call('ZCARD', running) + redis.call('ZCARD', ended) >= tonumber(limit) then
-  local victim = redis.call('ZRANGE', ended, 0, 0)[1]
-    or redis.call('ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT', 0, 1)[1]
-  if not victim then return {'no place'} end
-  drop(victim)
-end
-redis.call('SET', key, state, 'EX', idle)
-redis.call('ZREM', ended, id)
-redis.call('ZADD', running, now, id)
-redis.call('ZADD', deadlines, deadline, id)
-if share ~= '' then
-  redis.call('ZADD', own, now, id)
-  redis.call('EXPIRE', own, idle)
-end
-return {old or '', #forgotten}
-"""
-_SWAP = """
-local running, ended, deadlines, own, key = unpack(KEYS)
-local id, old, new, now, idle, share, status, deadline = unpack(ARGV)
-local found = redis.call('GET', key)
-if found ~= old and found ~= new then return 0 end
-redis.call('SET', key, new, 'EX', idle)
-redis.call(status == 'ended' and 'ZREM' or 'ZADD', running, unpack(status == 'ended' and {id} or {now, id}))
-redis.call(status == 'ended' and 'ZADD' or 'ZREM', ended, unpack(status == 'ended' and {now, id} or {id}))
-redis.call(status == 'running' and 'ZADD' or 'ZREM', deadlines, unpack(status == 'running' and {deadline, id} or {id}))
-if share ~= '' then
-  redis.call('ZADD', own, now, id)
-  redis.call('EXPIRE', own, idle)
-end
-return 1
-"""
 _log = logging.getLogger("gauntlet.service")
 
 
@@ -137,8 +73,9 @@ class RedisStore:
         self._limit = limit
         self._share = "" if share is None else share
         self._idle_s = idle_s
-        self._add = redis.register_script(_ADD)
-        self._swap = redis.register_script(_SWAP)
+        self._add = redis.register_script(ADD)
+        self._swap = redis.register_script(SWAP)
+        self._remove = redis.register_script(REMOVE)
 
     @classmethod
     def at(cls, url: str, limit: int, idle_s: int, *, share: int | None = None) -> "RedisStore":
@@ -161,17 +98,15 @@ class RedisStore:
     async def add(self, state: EpisodeState, now: float, *, replace: bool) -> Added:
         """Keeps one more."""
         text = _packed(state)
-        limits = (self._idle_s, self._limit, self._share, int(replace))
-        answer: Sequence[Any] = await self._add(
-            keys=_keys(state), args=[state.key, text, now, state.ends_at, *limits, _EPISODE]
-        )
+        what = (state.caller, text, now, state.ends_at)
+        answer: Sequence[Any] = await self._run(self._add, state.key, self._limit, *what, self._idle_s, int(replace))
         match answer:
             case [b"taken"]:
                 raise TakenError
-            case [b"no share"]:
-                raise NoShareError
-            case [b"no place"]:
-                raise NoPlaceError
+            case [b"no share", forgotten]:
+                raise NoShareError(forgotten)
+            case [b"no place", forgotten]:
+                raise NoPlaceError(forgotten)
         old, forgotten = answer
         replaced = _unpacked(old) if old and old != text else None
         return Added(replaced, forgotten)
@@ -179,12 +114,12 @@ class RedisStore:
     @_reported
     async def change(self, key: str, now: float, change: Change) -> tuple[EpisodeState, EpisodeState] | None:
         """Changes an episode."""
-        while (old := await self._redis.get(_EPISODE + key)) is not None:
+        while (old := await self._redis.get(_episode(key))) is not None:
             before = _unpacked(old)
             after = change(before)
             new = old if after is before else _packed(after)
-            args = [key, old, new, now, self._idle_s, self._share, _index_of(after), after.ends_at]
-            if await self._swap(keys=_keys(after), args=args):
+            what = (after.caller, old, new, now, self._idle_s, _index_of(after), after.ends_at)
+            if await self._run(self._swap, key, *what):
                 return before, after
         return None
 
@@ -192,16 +127,8 @@ class RedisStore:
     async def remove(self, key: str, now: float) -> EpisodeState | None:
         """Forgets an episode."""
         del now
-        async with self._redis.pipeline() as pipeline:
-            pipeline.getdel(_EPISODE + key)
-            for index in _INDEXES:
-                pipeline.zrem(index, key)
-            old, *_ = await pipeline.execute()
-        if not old:
-            return None
-        state = _unpacked(old)
-        await self._redis.zrem(_OF + state.caller, key)
-        return state
+        old: bytes | None = await self._run(self._remove, key)
+        return _unpacked(old) if old else None
 
     @_reported
     async def running(self, now: float) -> int:
@@ -227,6 +154,9 @@ class RedisStore:
             _, secret = await pipeline.execute()
         return bytes(secret)
 
+    async def _run(self, script: AsyncScript, key: str, *given: str | bytes | float) -> Any:
+        return await script(keys=[_episode(key)], args=[_PREFIX, key, self._share, *given])
+
     async def close(self) -> None:
         """Closes its connections."""
         await self._redis.aclose()
@@ -239,17 +169,17 @@ def _words_of(error: Exception) -> str:
 
 def _packed(state: EpisodeState) -> bytes:
     """A state as it is kept: behind random bytes, by which a writer knows its own writing."""
-    return secrets.token_bytes(_MARK_BYTES) + state.model_dump_json().encode()
+    return secrets.token_bytes(MARK_BYTES) + state.model_dump_json().encode()
 
 
 def _unpacked(kept: bytes | str) -> EpisodeState:
     if isinstance(kept, str):
         raise TypeError("the client decodes answers: it was not made to answer bytes")
-    return EpisodeState.model_validate_json(kept[_MARK_BYTES:])
+    return EpisodeState.model_validate_json(kept[MARK_BYTES:])
 
 
-def _keys(state: EpisodeState) -> list[str]:
-    return [*_INDEXES, _OF + state.caller, _EPISODE + state.key]
+def _episode(key: str) -> str:
+    return f"{_PREFIX}episode:{key}"
 
 
 def _index_of(state: EpisodeState) -> str:

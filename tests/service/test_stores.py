@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from service.episodes import EpisodeRequest, EpisodeStatus, MemoryStore
 from service.episodes.redis_store import RedisStore
 from service.episodes.state import EpisodeState, Grading
-from service.episodes.store import Added, Change, NoPlaceError, TakenError
+from service.episodes.store import Added, Change, NoPlaceError, NoShareError, TakenError
 from service.task import Suite
 from tests.conftest import RedisServer
 
@@ -49,6 +49,13 @@ nothing: dict[str, Any] = {}
 others = st.tuples(st.sampled_from([*CHANGES, "remove"]), st.sampled_from(NAMES), st.just(nothing))
 waits = st.sampled_from([0.5, 1.0, 20.0, 120.0])
 histories = st.lists(st.tuples(waits, st.one_of(adds, others)), min_size=10, max_size=80)
+
+
+def begun(key: str, caller: str, number: int, *, deadline: float = 1e9) -> EpisodeState:
+    request = EpisodeRequest(suite=Suite.CLASSIC)
+    return EpisodeState(
+        id=key, key=key, caller=caller, birth=str(number), request=request, step_limit=1, deadline=deadline
+    )
 
 
 class Kept:
@@ -101,10 +108,7 @@ async def test_memory_and_redis_keep_and_refuse_the_same(
         now += seconds
         await kept.expire(now)
         if act == "add":
-            state = EpisodeState(
-                id=key, key=key, caller=named["caller"], birth=str(number), request=EpisodeRequest(suite=Suite.CLASSIC),
-                step_limit=1, deadline=now + named["seconds"],
-            )  # fmt: skip
+            state = begun(key, named["caller"], number, deadline=now + named["seconds"])
             answer = await kept.both("add", state, now, replace=named["replace"])
             event(str(answer[0] if isinstance(answer, tuple) else "added"))
         elif act == "remove":
@@ -119,3 +123,18 @@ async def test_memory_and_redis_keep_and_refuse_the_same(
         of_callers = [kept.memory._kept[key][1].caller for key in held]
         assert share is None or all(of_callers.count(caller) <= share for caller in set(of_callers))
         kept.used = {key: at for key, at in kept.used.items() if key in held}
+
+
+async def test_what_is_refused_drops_nothing_where_a_share_has_become_smaller(redis: Redis) -> None:
+    await redis.flushdb()
+    before, after = (RedisStore(redis, 10, IDLE_S, share=share) for share in (6, 3))
+    for number, key in enumerate(NAMES[:6]):
+        await before.add(begun(key, "x", number), 1000.0 + number, replace=False)
+    for key in NAMES[:3]:
+        await before.change(key, 1010.0, EpisodeState.abandoned)
+    with pytest.raises(NoShareError):
+        await after.add(begun("g", "x", 6), 1020.0, replace=False)
+    assert [await after.change(key, 1030.0, CHANGES["look"]) is not None for key in NAMES[:6]] == [True] * 6
+    await after.remove("f", 1040.0)
+    await after.add(begun("g", "x", 6), 1050.0, replace=False)
+    assert [await after.change(key, 1060.0, CHANGES["look"]) is not None for key in "abcde"] == [False] * 3 + [True] * 2

@@ -11,15 +11,15 @@ INDEXES = ("running", "ended", "deadlines")
 MARK_BYTES = 8
 """Before an episode's JSON."""
 
-_COMMON = f"""
+_COMMON = """
 local key, prefix, id, share = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local function indexes_of(whose)
-  local names = {{}}
-  for _, name in ipairs({{{", ".join(map(repr, INDEXES))}}}) do table.insert(names, prefix .. whose .. name) end
+  local names = {}
+  for _, name in ipairs({'running', 'ended', 'deadlines'}) do table.insert(names, prefix .. whose .. name) end
   return names
 end
 local function indexes_of_caller(caller) return indexes_of('of:' .. caller .. ':') end
-local function caller_of(kept) return cjson.decode(string.sub(kept, {MARK_BYTES} + 1)).caller or '' end
+local function caller_of(kept) return cjson.decode(string.sub(kept, 9)).caller or '' end  -- MARK_BYTES + 1
 local function unlist(indexes, which)
   for _, index in ipairs(indexes) do redis.call('ZREM', index, which) end
 end
@@ -41,9 +41,11 @@ local function list_everywhere(caller, status, now, ends_at, idle)
 end
 """
 
-ADD = f"""{_COMMON}
+ADD = (
+    _COMMON
+    + """
 local limit, caller, state, now, ends_at, idle, replace = unpack(ARGV, 4)
-local victims, chosen = {{}}, {{}}
+local victims, chosen = {}, {}
 local function forget_idle(indexes)
   local running, ended, deadlines = unpack(indexes)
   local forgotten = redis.call('ZRANGEBYSCORE', running, '-inf', now - idle)
@@ -59,9 +61,9 @@ local function find_place(indexes, most)
   local lacking = redis.call('ZCARD', running) + redis.call('ZCARD', ended) - #victims + 1 - most
   if lacking <= 0 then return true end
   local enough = lacking + #victims
-  for _, found in ipairs({{
+  for _, found in ipairs({
     redis.call('ZRANGE', ended, 0, enough - 1), redis.call('ZRANGEBYSCORE', deadlines, '-inf', now, 'LIMIT', 0, enough),
-  }}) do
+  }) do
     for _, each in ipairs(found) do
       if lacking > 0 and not chosen[each] then
         table.insert(victims, each)
@@ -72,14 +74,14 @@ local function find_place(indexes, most)
   return lacking <= 0
 end
 local old = redis.call('GET', key)
-if old and old ~= state and replace == '0' then return {{'taken'}} end
+if old and old ~= state and replace == '0' then return {'taken'} end
 local forgotten = forget_idle(indexes_of(''))
 if share ~= '' then
   forget_idle(indexes_of_caller(caller))
   local has_place = old and caller_of(old) == caller
-  if not has_place and not find_place(indexes_of_caller(caller), share) then return {{'no share', forgotten}} end
+  if not has_place and not find_place(indexes_of_caller(caller), share) then return {'no share', forgotten} end
 end
-if not old and not find_place(indexes_of(''), limit) then return {{'no place', forgotten}} end
+if not old and not find_place(indexes_of(''), limit) then return {'no place', forgotten} end
 for _, victim in ipairs(victims) do
   unlist_everywhere(victim, redis.call('GET', prefix .. 'episode:' .. victim))
   redis.call('DEL', prefix .. 'episode:' .. victim)
@@ -87,11 +89,14 @@ end
 unlist_everywhere(id, old)
 redis.call('SET', key, state, 'EX', idle)
 list_everywhere(caller, 'running', now, ends_at, idle)
-return {{old or '', forgotten}}
+return {old or '', forgotten}
 """
+)
 """Answers what it replaced and how many idle ones were forgotten; or what there is no place for, and drops nothing."""
 
-SWAP = f"""{_COMMON}
+SWAP = (
+    _COMMON
+    + """
 local caller, old, new, now, idle, status, ends_at = unpack(ARGV, 4)
 local found = redis.call('GET', key)
 if found ~= old and found ~= new then return 0 end
@@ -99,11 +104,15 @@ redis.call('SET', key, new, 'EX', idle)
 list_everywhere(caller, status, now, ends_at, idle)
 return 1
 """
+)
 """Answers whether an episode was as it was thought to be, or is already as it shall be."""
 
-REMOVE = f"""{_COMMON}
+REMOVE = (
+    _COMMON
+    + """
 local old = redis.call('GETDEL', key)
 if old then unlist_everywhere(id, old) end
 return old
 """
+)
 """Answers what it removed."""

@@ -28,7 +28,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev page
-	$(BIN)/python -m pytest --ignore tests/container --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/container --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 clients: $(VENV)/.dev
 	$(BIN)/python -m tests.conformance.clients

@@ -1,6 +1,7 @@
 """Processes come and go as promised, whatever dies on the way."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -78,7 +79,8 @@ def belongings(sandbox: Sandbox) -> tuple[int, int]:
 
 
 async def at_rest(sandbox: Sandbox) -> tuple[int, int]:
-    """The belongings once nothing runs and nothing is being forked ahead."""
+    """The belongings once nothing runs, nothing is being forked ahead, and what tests before have left is gone."""
+    gc.collect()
     while sandbox.in_use or sandbox._pool._refilling is not None:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     return belongings(sandbox)

@@ -22,7 +22,7 @@ from runner.engines.ray_engine import _shown
 from runner.local_service import ServiceAddress
 from runner.request import RunRequest
 from tests.conformance.clients import EXAMPLES
-from tests.conftest import PATIENT, ServiceProcess, running_service
+from tests.conftest import ServiceProcess
 from tests.runner.claude import message, submit
 from tests.server import served
 
@@ -87,12 +87,6 @@ def api() -> Iterator[Mapping[str, str]]:
     with served(Api) as url:
         yield {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": KEY}
         Api.gate.set()
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[ServiceProcess]:
-    with running_service(**PATIENT) as process:
-        yield process
 
 
 Start = Callable[..., Popen[str]]

@@ -35,8 +35,8 @@ async def test_task_tells_all_that_a_framework_needs(client: httpx.AsyncClient) 
     assert sum(row["max_points"] for row in task["rubric"]) == 100
     assert task["target_pass_band"] == {"low": 0.1, "high": 0.4}
     assert task["limits"] == {
-        "wall_time_s": float(PATIENT["GAUNTLET_WALL_TIME_S"]), "max_wall_time_s": 30, "cpu_time_s": 5, "memory_mib": 256, "stdout_kib": 64,
-        "answer_kib": 1024, "code_kib": 256, "open_files": 64,
+        "wall_time_s": float(PATIENT["GAUNTLET_WALL_TIME_S"]), "max_wall_time_s": 30, "cpu_time_s": 5,
+        "memory_mib": 256, "stdout_kib": 64, "answer_kib": 1024, "code_kib": 256, "open_files": 64,
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
-"""A server of the standard library, for what the tests themselves have to answer."""
+"""A server of the standard library, for what the tests themselves have to answer, and ports for those of others."""
 
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -7,7 +8,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["served"]
+__all__ = ["free_port", "served"]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens, for a server that takes no 0."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 @contextmanager

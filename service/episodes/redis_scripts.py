@@ -1,13 +1,12 @@
 """What Redis does at once: adding, changing and removing an episode together with the indexes that it is in.
 
-An episode is in the indexes of all, and where callers have a share, in those of its caller as well. Each have three, as
-`INDEXES` names them: those that have not ended, those that have, both by their last use, and when those end by
-themselves that are running. All names have one hash tag, so that a cluster keeps them in one place.
+An episode is in the indexes of all, and where callers have a share, in those of its caller as well. Each have three:
+those that have not ended (`running`), those that have (`ended`), both by their last use, and when those end by
+themselves that are running (`deadlines`). All names have one hash tag, so that a cluster keeps them in one place.
 """
 
-__all__ = ["ADD", "INDEXES", "MARK_BYTES", "REMOVE", "SWAP"]
+__all__ = ["ADD", "MARK_BYTES", "REMOVE", "SWAP"]
 
-INDEXES = ("running", "ended", "deadlines")
 MARK_BYTES = 8
 """Before an episode's JSON."""
 
@@ -86,7 +85,7 @@ for _, victim in ipairs(victims) do
   unlist_everywhere(victim, redis.call('GET', prefix .. 'episode:' .. victim))
   redis.call('DEL', prefix .. 'episode:' .. victim)
 end
-unlist_everywhere(id, old)
+if old then unlist_everywhere(id, old) end
 redis.call('SET', key, state, 'EX', idle)
 list_everywhere(caller, 'running', now, ends_at, idle)
 return {old or '', forgotten}

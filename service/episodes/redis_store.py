@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.episodes.models import EpisodeStatus
-from service.episodes.redis_scripts import ADD, INDEXES, MARK_BYTES, REMOVE, SWAP
+from service.episodes.redis_scripts import ADD, MARK_BYTES, REMOVE, SWAP
 from service.episodes.state import EpisodeState
 from service.episodes.store import SECRET_BYTES, Added, Change, NoPlaceError, NoShareError, TakenError
 from service.errors import StoreError
@@ -29,7 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _PREFIX = "{gauntlet}:"
-_RUNNING, _, _DEADLINES = (_PREFIX + name for name in INDEXES)
+_RUNNING, _DEADLINES = f"{_PREFIX}running", f"{_PREFIX}deadlines"
 _SECRET = f"{_PREFIX}secret"
 _CONNECTIONS = 32  # of one process
 _PATIENCE_S = 10.0  # for one call, with all of its repetitions

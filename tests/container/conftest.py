@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.server import free_port
 
 ROOT = Path(__file__).parents[2]
 PROJECT = f"gauntlet-test-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
@@ -48,8 +49,7 @@ def composition(_composed: Composition) -> Composition:
 
 @pytest.fixture(scope="session")
 def _composed() -> Iterator[Composition]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     composed = Composition(
         f"http://127.0.0.1:{port}", {**os.environ, "SERVICE_PORT": str(port), "ANTHROPIC_API_KEY": API_KEY}
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from benchmarks.nuisances import NUISANCES
 from tests.conftest import PATIENT
 from tests.deploy import prometheus
 from tests.deploy.prometheus import Prometheus, eventually
+from tests.server import free_port
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -29,12 +29,6 @@ REPLICAS = ["replica-1", "replica-2", "replica-3"]
 def composed() -> Iterator[Cluster]:
     with cluster("gauntlet-test-cluster", free_port(), **PATIENT) as started:
         yield started
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def test_an_episode_is_played_by_whichever_replica_is_asked(composed: Cluster) -> None:

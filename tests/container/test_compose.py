@@ -1,7 +1,6 @@
 """The whole thing inside the hardened containers that docker-compose.yml describes."""
 
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from tests.conftest import running_service
 from tests.container.conftest import API_KEY, Composition
 from tests.deploy.prometheus import eventually
+from tests.server import free_port
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -168,15 +168,14 @@ def is_ready(client: httpx.Client) -> bool:
 
 def test_code_that_the_kernel_killed_for_want_of_memory_gets_no_verdict(composition: Composition) -> None:
     """Where more is allowed at a time than there is room for, as the service warns at start."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    limits = ["--memory", "400m", "--memory-swap", "400m", "--cap-drop", "ALL", "--publish", f"{url[7:]}:8000"]
+    address = f"127.0.0.1:{free_port()}"
+    limits = ["--memory", "400m", "--memory-swap", "400m", "--cap-drop", "ALL", "--publish", f"{address}:8000"]
     settings = ["--env", "GAUNTLET_CONCURRENCY=6", "--env", "GAUNTLET_POOL_LOW=1"]
     run = ["docker", "run", "--rm", "--detach", *limits, *settings, "resilience-gauntlet/service"]
     container = subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
     held = {"expression": "import time; held = b'x' * (180 << 20); time.sleep(2); len(held) >> 20", "timeout_s": 10}
     try:
-        with httpx.Client(base_url=url, timeout=30) as client, ThreadPoolExecutor(6) as pool:
+        with httpx.Client(base_url=f"http://{address}", timeout=30) as client, ThreadPoolExecutor(6) as pool:
             assert eventually(lambda: is_ready(client), seconds=30)
             answers = list(pool.map(lambda _: client.post("/execute", json=held), range(6)))
         logs = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)

@@ -1,7 +1,6 @@
 """Three replicas that ask for a token, and the frameworks' own clients, with the token in their address."""
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from benchmarks.chaos import cluster
 from tests.conformance.clients import EXAMPLES, path_without_index, run_client
+from tests.server import free_port
 
 TOKEN = "a-token-of-some-trainer"
 
@@ -33,8 +33,7 @@ CLIENTS = [
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with cluster("gauntlet-test-frameworks", port, GAUNTLET_API_TOKENS=TOKEN):
         yield f"http://token:{TOKEN}@127.0.0.1:{port}"
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,8 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+
+from tests.server import free_port
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".venv" / "tools"
@@ -108,8 +109,7 @@ class Prometheus:
 @contextmanager
 def running_prometheus(configuration: Path, place: Path) -> Iterator[Prometheus]:
     """Starts one with a configuration, on a free port; its data and what it has to say are kept in `place`."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [
         program("prometheus"),
         f"--config.file={configuration}",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.manifests import MANIFESTS
+from tests.server import free_port
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 
@@ -23,8 +24,7 @@ PASSWORD = "0123456789abcdef0123456789abcdef"
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with the ConfigMap's files, whose paths and port are this test's own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = (REDIS / "redis.conf").read_text()
     here = config.replace("dir /data", f"dir {tmp_path}").replace("port 6379", f"port {port}")
     (tmp_path / "redis.conf").write_text(here.replace("bind * -::*", "bind 127.0.0.1"))

@@ -3,8 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from pydantic import SecretStr
@@ -31,6 +31,7 @@ from service.sandbox import Sandbox, SandboxConfig, Status
 from service.settings import Settings
 from service.task import SEEDS, Split, Suite
 from tests.conformance.clients import EXAMPLES
+from tests.service.context import during
 
 pytestmark = pytest.mark.anyio
 
@@ -107,20 +108,6 @@ def store_of(request: pytest.FixtureRequest, limit: int, *, share: int | None = 
 
 async def opened(episodes: Episodes, **options: object) -> str:
     return (await episodes.open(EpisodeRequest.read(options))).id
-
-
-@contextmanager
-def owner(name: str) -> Iterator[None]:
-    token = OWNER.set(name)
-    yield
-    OWNER.reset(token)
-
-
-@contextmanager
-def caller(name: str) -> Iterator[None]:
-    token = CALLER.set(name)
-    yield
-    CALLER.reset(token)
 
 
 async def taken(episodes: Episodes, episode: str) -> None:
@@ -282,31 +269,31 @@ async def test_one_more_than_there_are_places_is_refused(episodes: Episodes) -> 
 
 
 async def test_one_more_than_a_callers_share_is_refused(shared_out: Episodes) -> None:
-    with caller("a"):
+    with during(CALLER, "a"):
         kept = [await opened(shared_out) for _ in range(2)]
         with pytest.raises(EpisodeShareError, match="2 of your episodes are open") as refused:
             await opened(shared_out)
         assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (429, "client_share", 5)
         assert (await shared_out.reset(kept[0], EpisodeRequest())).id == kept[0]
-    with caller("b"):
+    with during(CALLER, "b"):
         for _ in range(2):
             await opened(shared_out)
-    with caller("a"):
+    with during(CALLER, "a"):
         await shared_out.close(kept[0])
         await opened(shared_out)
         with pytest.raises(EpisodeShareError):
             await opened(shared_out)
-    with caller("c"):
+    with during(CALLER, "c"):
         await opened(shared_out)
-    with caller("d"), pytest.raises(CapacityError, match="5 episodes are open"):
+    with during(CALLER, "d"), pytest.raises(CapacityError, match="5 episodes are open"):
         await opened(shared_out)
 
 
 async def test_a_caller_that_fills_its_share_pushes_out_its_own_episodes_alone(shared_out: Episodes) -> None:
-    with caller("b"):
+    with during(CALLER, "b"):
         first = await opened(shared_out)
         await shared_out.end(first)
-    with caller("a"):
+    with during(CALLER, "a"):
         still = await opened(shared_out)
         ended = [await opened(shared_out)]
         for _ in range(6):
@@ -319,7 +306,7 @@ async def test_a_caller_that_fills_its_share_pushes_out_its_own_episodes_alone(s
 
 
 async def test_what_is_over_or_forgotten_counts_for_nobodys_share(shared_out: Episodes, clock: Clock) -> None:
-    with caller("a"):
+    with during(CALLER, "a"):
         for _ in range(2):
             await opened(shared_out, time_limit_s=10)
         clock.now += 11
@@ -491,10 +478,10 @@ async def test_an_id_that_a_protocol_hands_out_is_the_episodes(episodes: Episode
 
 
 async def test_nobody_but_its_owner_finds_an_episode(episodes: Episodes) -> None:
-    with owner("one"):
+    with during(OWNER, "one"):
         episode = await opened(episodes)
     for name in ("another", "", episode):
-        with owner(name):
+        with during(OWNER, name):
             for call in (
                 episodes.view(episode),
                 episodes.call(episode, "submit_code", {"code": ""}),
@@ -503,28 +490,28 @@ async def test_nobody_but_its_owner_finds_an_episode(episodes: Episodes) -> None
             ):
                 with pytest.raises(NoEpisodeError):
                     await call
-    with owner("another"):
+    with during(OWNER, "another"):
         own = await episodes.reset(episode, EpisodeRequest(seed=9))
         assert (await episodes.view(own.id)).seed == 9
     assert await episodes.running() == 2
-    with owner("one"):
+    with during(OWNER, "one"):
         assert (await episodes.call(episode, "submit_code", {"code": ORACLE})).reward == 1.0
 
 
 async def test_an_episode_whose_owner_does_not_ask_ends_by_its_time(episodes: Episodes, clock: Clock) -> None:
-    with owner("one"):
+    with during(OWNER, "one"):
         episode = await opened(episodes, time_limit_s=5)
         clock.now += 6
     assert await episodes.running() == 0
-    with owner("one"):
+    with during(OWNER, "one"):
         assert (await episodes.view(episode)).status == "time_limit"
 
 
 async def test_time_tells_nothing_of_another_owners_episode(episodes: Episodes) -> None:
-    with owner("one"):
+    with during(OWNER, "one"):
         keys = [await opened(episodes), "0" * 32]
     fastest = dict.fromkeys(keys, math.inf)
-    with owner("another"):
+    with during(OWNER, "another"):
         for number in range(60):  # the fastest of many: what else the machine does disturbs one as much as the other
             for key in keys:
                 started = time.perf_counter()

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
@@ -22,6 +22,7 @@ from service.settings import Settings
 from service.task import Suite
 from tests.conformance.clients import EXAMPLES
 from tests.conftest import RedisServer, running_service
+from tests.service.context import during
 
 pytestmark = pytest.mark.anyio
 
@@ -215,26 +216,19 @@ async def test_a_grade_that_another_process_has_taken_over_counts_alone(
     assert (one.ended("submitted"), other.ended("submitted")) == (0, 1)
 
 
-@contextmanager
-def request(name: str) -> Iterator[None]:
-    token = REQUEST_ID.set(name)
-    yield
-    REQUEST_ID.reset(token)
-
-
 async def test_a_submission_that_is_made_again_under_its_requests_id_is_told_the_same(
     pair: tuple[Process, Process],
 ) -> None:
     one, other = pair
-    with request("a"):
+    with during(REQUEST_ID, "a"):
         begun, submitting = await submitted(one, other)
         again = await other.episodes.call(begun.id, "submit_code", {"code": SLOW})
     assert again.reward == 1.0
     assert again == await submitting
-    with request("a"):
+    with during(REQUEST_ID, "a"):
         assert await other.episodes.call(begun.id, "submit_code", {"code": SLOW}) == again
     for name, code in (("a", ORACLE), ("b", SLOW)):
-        with request(name), pytest.raises(EpisodeFinishedError):
+        with during(REQUEST_ID, name), pytest.raises(EpisodeFinishedError):
             await other.episodes.call(begun.id, "submit_code", {"code": code})
     assert (one.ended("submitted"), other.ended("submitted")) == (1, 0)
 
@@ -244,7 +238,7 @@ async def test_a_submission_that_is_made_many_times_at_once_under_one_id_is_grad
 ) -> None:
     for turn in range(10):
         begun = await pair[0].episodes.open(EpisodeRequest(suite=Suite.CLASSIC))
-        with request("a"):
+        with during(REQUEST_ID, "a"):
             same = [process.episodes.call(begun.id, "submit_code", {"code": ORACLE}) for process in pair * 3]
             told = await asyncio.gather(*same)
         assert [each.grade for each in told] == [told[0].grade] * 6
@@ -257,7 +251,7 @@ async def test_arguments_that_are_no_code_are_no_submission_however_deep(pair: t
     for _ in range(100_000):
         nested = [nested]
     for arguments in (nested, {"code": nested}, {"code": "", "more": nested}):
-        with request("a"), pytest.raises(InputError):
+        with during(REQUEST_ID, "a"), pytest.raises(InputError):
             await pair[0].episodes.call(begun.id, "submit_code", arguments)
 
 
@@ -266,7 +260,7 @@ async def test_a_submission_that_is_made_again_is_none_to_the_episode_that_was_b
 ) -> None:
     one, other = pair
     for _ in range(5):
-        with request("a"):
+        with during(REQUEST_ID, "a"):
             begun, submitting = await submitted(one, other)
             again = asyncio.create_task(other.episodes.call(begun.id, "submit_code", {"code": SLOW}))
             await asyncio.sleep(0.1)
@@ -282,7 +276,7 @@ async def test_a_submission_whose_process_died_is_graded_for_whoever_makes_it_ag
     pair: tuple[Process, Process], clock: Clock
 ) -> None:
     one, other = pair
-    with request("a"):
+    with during(REQUEST_ID, "a"):
         begun, submitting = await submitted(one, other)
         await one.die()
         again = asyncio.create_task(other.episodes.call(begun.id, "submit_code", {"code": SLOW}))
